@@ -1,0 +1,72 @@
+"""Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Something the user gave (file, setting, folder) cannot be used as it is.
+
+    Args:
+        what: what is wrong.
+        where: the file, field, line or byte that shows it.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what, where, fix)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        text = f"{text}; {self.fix}" if self.fix else text
+        return " ".join(text.split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments: the default reduction would lose `where` and `fix` between processes.
+        return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def _rebuild(kind: type[UserError], what: str, where: str, fix: str) -> UserError:
+    return kind(what, where=where, fix=fix)
+
+
+class CorruptFile(UserError):
+    """A file whose bytes are cut short, damaged or not what their manifest says."""
+
+
+def full_disk(error: OSError, path: str) -> UserError | None:
+    """The one clear line for an exhausted disk or quota, or None for any other `OSError`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"no space left on the device ({error.strerror})",
+            where=path,
+            fix="free some space and run the same command again: it continues from what is complete",
+        )
+    return None
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Turn a `UserError` into one line on stderr and exit code 2, Ctrl-C into exit code 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except OSError as error:
+        clear = full_disk(error, str(error.filename or ""))
+        if clear is None:
+            raise
+        print(f"error: {clear}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr, flush=True)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,172 @@
+"""A hardened local executor on datatrove's executor contract.
+
+datatrove's own local executor waits for ever when a worker is killed (by the out-of-memory killer, say). This one sees
+the death, repeats the tasks that were in flight one at a time, and reports by number a task that kills its worker again.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
+from datatrove.pipeline.base import PipelineStep
+
+from data_prep.stage import Stage, Task, TaskOutput
+
+_POLL_SECONDS = 0.25
+_ATTEMPTS_ALONE = 2
+
+
+class StageStep(PipelineStep):  # type: ignore[misc]
+    """A `Stage` as a datatrove pipeline step: rank r does task r."""
+
+    type = "STAGE"
+
+    def __init__(self, stage: Stage, tasks: Sequence[Task]) -> None:
+        self.name = stage.name
+        super().__init__()
+        self.stage, self.tasks = stage, tasks
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> None:
+        """Do task `rank`; its manifest is written last."""
+        with TaskOutput(self.stage, self.tasks[rank]) as out:
+            self.stage.run_task(self.tasks[rank], out)
+
+
+class WorkerDied(Exception):
+    """A task killed the process that ran it, also when it ran alone."""
+
+    def __init__(self, task: int) -> None:
+        super().__init__(task)
+        self.task = task
+
+    def __str__(self) -> str:
+        return f"task {self.task} was killed {_ATTEMPTS_ALONE} times when run alone (out of memory?)"
+
+
+class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
+    """Runs the given ranks of a stage in worker processes.
+
+    Args:
+        step: the stage to run.
+        ranks: task numbers still to be done.
+        workers: processes at a time.
+        logging_dir: folder for datatrove's task logs.
+        on_poll: called a few times a second with the number of ranks that ended, for progress.
+    """
+
+    def __init__(
+        self,
+        step: StageStep,
+        ranks: Sequence[int],
+        workers: int,
+        logging_dir: str,
+        on_poll: Callable[[int], None],
+    ) -> None:
+        # Manifests, not datatrove's empty marker files, say what is complete.
+        super().__init__([step], logging_dir, skip_completed=False)
+        self.ranks, self.workers, self._on_poll = list(ranks), workers, on_poll
+        self._tasks = len(step.tasks)
+        self._ended = 0
+        self.failures: dict[int, Exception] = {}
+
+    @property
+    def world_size(self) -> int:
+        """Number of tasks of the stage."""
+        return self._tasks
+
+    def get_distributed_env(self, node_rank: int = -1) -> DistributedEnvVars:
+        """What datatrove hands to tasks; ours do not read it."""
+        return DistributedEnvVars(
+            datatrove_node_ips="localhost",
+            datatrove_cpus_per_task="1",
+            datatrove_mem_per_cpu="-1",
+            datatrove_gpus_on_node="0",
+            datatrove_executor="LOCAL",
+        )
+
+    def run(self) -> dict[int, Exception]:
+        """Run all ranks; returns rank -> error of those that failed."""
+        suspects = self._run_pool(self.ranks, self.workers)
+        while suspects:
+            # Some worker died. Whatever was in flight is repeated alone, so that the culprit shows itself;
+            # what had not started yet goes back to the pool.
+            in_flight, waiting = suspects
+            for rank in in_flight:
+                for attempt in range(_ATTEMPTS_ALONE):
+                    if self._run_pool([rank], 1) is None:
+                        break
+                    if attempt == _ATTEMPTS_ALONE - 1:
+                        self._end(rank, WorkerDied(rank))
+            suspects = self._run_pool(waiting, self.workers)
+        return self.failures
+
+    def _run_pool(self, ranks: Iterable[int], workers: int) -> tuple[list[int], list[int]] | None:
+        """Run ranks; None if no worker died, else (ranks that were in flight, ranks not yet started)."""
+        queue = list(ranks)
+        if not queue:
+            return None
+        pool = ProcessPoolExecutor(
+            min(workers, len(queue)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_worker,
+            initargs=(os.getpid(),),
+        )
+        running: dict[Future[None], int] = {}
+        try:
+            while queue or running:
+                # No more is submitted than can run, so that "in flight" is exact.
+                while queue and len(running) < workers:
+                    rank = queue[0]
+                    running[pool.submit(_run_rank, self, rank)] = rank
+                    queue.pop(0)
+                done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    error = future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise error
+                    self._end(running.pop(future), error if isinstance(error, Exception) else None)
+                self._on_poll(self._ended)
+        except BrokenProcessPool:
+            return sorted(running.values()), queue
+        except BaseException:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return None
+
+    def _end(self, rank: int, error: Exception | None) -> None:
+        self._ended += 1
+        if error is not None:
+            self.failures[rank] = error
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers need the pipeline, not the caller's progress bar.
+        return {**self.__dict__, "_on_poll": None, "failures": {}}
+
+
+def _run_rank(executor: LocalExecutor, rank: int) -> None:
+    # datatrove prints the log of local rank 0 to the console; ours goes to its file only.
+    executor._run_for_rank(rank, local_rank=1)
+
+
+def _prepare_worker(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone (kill -9)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,1 @@
+"""From token shards to pretrained, fine-tuned and evaluated models."""
