@@ -1,0 +1,34 @@
+"""Evaluate a pretraining checkpoint: `python launch/evaluate.py CONFIG [KEY=VALUE]...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
+
+from data_prep.configfile import load
+from launch import command
+from pipeline.config.schema import EvaluateConfig
+
+
+def main(config: command.Config, overrides: command.Overrides = None, local_rank: command.LocalRank = 0) -> None:
+    """Score a checkpoint: held-out perplexity per token, word and byte, and multiple choice.
+
+    Examples:
+
+      python launch/evaluate.py configs/evaluate/demo.yaml
+
+      python launch/evaluate.py configs/evaluate/demo.yaml checkpoint=runs/NAME/checkpoints/latest run.name=NAME-eval
+    """
+    settings = load(config, EvaluateConfig, overrides or [])
+    from pipeline.evaluate.run import complete, evaluate
+
+    if complete(settings) is not None:
+        print(f"{settings.run.name}: complete, nothing to do")
+        return
+    evaluate(settings)
+
+
+if __name__ == "__main__":
+    command.run(main)

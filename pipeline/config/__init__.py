@@ -1,0 +1,1 @@
+"""Configuration of training runs: schema, loading, the DeepSpeed block."""

@@ -1,0 +1,129 @@
+"""Which window is read at sample i, in closed form.
+
+Sample i -> (source, epoch, window): sources are mixed exactly within every block of samples, and the windows of a
+source are visited in a keyed permutation per epoch, so that each window is read once an epoch. Nothing is stored or
+built: the order depends on the seed, the sources and i alone, not on ranks, micro-batches or the length of the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int = npt.NDArray[np.int64]
+_Word = npt.NDArray[np.uint64]
+
+BLOCK = 1024
+"""Samples within which the mixture is exact."""
+_ROUNDS = 6
+
+
+def key(seed: int, *parts: object) -> int:
+    """A 64-bit key from a seed and a purpose."""
+    text = ":".join(str(part) for part in (seed, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def _mix(x: _Word) -> _Word:
+    """The finaliser of splitmix64 (Steele, Lea and Flood 2014), a bijection on 64-bit words."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def permute(index: Int, size: int, keys: _Word) -> Int:
+    """A keyed pseudo-random permutation of 0 .. size-1, evaluated at `index`.
+
+    A Feistel network over the next even number of bits, walked until the value falls below `size`
+    (Black and Rogaway 2002).
+
+    Args:
+        index: [n] values in 0 .. size-1.
+        size: number of elements.
+        keys: [n] or [1] 64-bit keys; each key is a permutation of its own.
+
+    Returns:
+        [n] int64 images.
+    """
+    half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
+    mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
+    value = index.astype(np.uint64)
+    keys = np.broadcast_to(keys, value.shape)
+    todo = np.arange(len(value))
+    while len(todo):
+        x, k = value[todo], keys[todo]
+        left, right = x >> shift, x & mask
+        for round_ in range(_ROUNDS):
+            salt = np.uint64((0x9E3779B97F4A7C15 * (round_ + 1)) & (2**64 - 1))
+            left, right = right, left ^ (_mix(right ^ _mix(k ^ salt)) & mask)
+        value[todo] = (left << shift) | right
+        todo = todo[value[todo] >= np.uint64(size)]
+    return value.astype(np.int64)
+
+
+def quotas(weights: Sequence[float], block: int = BLOCK) -> list[int]:
+    """Samples of each source in a block: largest remainders, summing to `block`.
+
+    Raises:
+        ValueError: a weight is not positive, or so small that it would get no sample in a block.
+    """
+    if not weights or min(weights) <= 0:
+        raise ValueError("every source needs a positive weight")
+    exact = [block * w / sum(weights) for w in weights]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda s: (counts[s] - exact[s], s))
+    for s in by_remainder[: block - sum(counts)]:
+        counts[s] += 1
+    if min(counts) == 0:
+        raise ValueError(f"a weight is below 1/{block} of the mixture and would never be sampled")
+    return counts
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where samples lie: [n] source number, [n] epoch, [n] window within the source."""
+
+    source: Int
+    epoch: Int
+    window: Int
+
+
+class SampleOrder:
+    """The closed-form order over one or more sources.
+
+    Args:
+        windows: number of windows of each source.
+        weights: share of each source in the mixture; any positive scale.
+        seed: another seed is another order.
+    """
+
+    def __init__(self, windows: Sequence[int], weights: Sequence[float], seed: int) -> None:
+        if len(windows) != len(weights) or min(windows) < 1:
+            raise ValueError("every source needs a weight and at least one window")
+        self._windows = list(windows)
+        self._quota = np.array(quotas(weights), np.int64)
+        self._first_slot = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._quota)])
+        self._seed = seed
+
+    def locate(self, samples: Int) -> Located:
+        """[n] sample numbers -> where they lie."""
+        block, slot = samples // BLOCK, samples % BLOCK
+        if len(self._windows) > 1:
+            block_keys = {b: key(self._seed, "block", b) for b in np.unique(block).tolist()}
+            slot = permute(slot, BLOCK, np.array([block_keys[b] for b in block.tolist()], np.uint64))
+        source = np.searchsorted(self._first_slot, slot, side="right") - 1
+        # Position among the samples that this source has had since sample 0.
+        position = block * self._quota[source] + slot - self._first_slot[source]
+        epoch, window = np.zeros_like(samples), np.zeros_like(samples)
+        for s in np.unique(source).tolist():
+            mine = source == s
+            size = self._windows[s]
+            epoch[mine] = position[mine] // size
+            epochs = epoch[mine].tolist()
+            keys = {e: key(self._seed, "source", s, "epoch", e) for e in set(epochs)}
+            window[mine] = permute(position[mine] % size, size, np.array([keys[e] for e in epochs], np.uint64))
+        return Located(source.astype(np.int64), epoch, window)

@@ -1,0 +1,190 @@
+"""Ranks: start-up under any launcher, agreement on errors, and an end when the launcher is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import psutil
+import torch
+import torch.distributed as dist
+
+from data_prep.errors import UserError
+
+TIMEOUT = timedelta(minutes=30)
+"""For collectives; DeepSpeed's own default changed between releases."""
+OWNER_PID = "WEBTEXT_OWNER_PID"
+"""Environment variable naming a process without which the ranks must not go on."""
+_LAUNCHERS = ("deepspeed", "torchrun", "torch.distributed")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all.
+
+    Attributes:
+        rank: 0 .. size-1.
+        size: number of processes.
+        local_rank: number on this host.
+        device: where tensors live.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which alone prints, tracks and writes manifests."""
+        return self.rank == 0
+
+
+def free_port() -> int:
+    """A TCP port that is free on the loopback address now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def map_environment(env: dict[str, str]) -> dict[str, str]:
+    """The rendezvous variables for this process, whichever launcher started it.
+
+    `deepspeed` and `torchrun` set them; under `srun` they follow from Slurm's (one task a rank); a plain `python` is
+    one rank.
+    """
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return {}
+    if "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1:
+        return {
+            "RANK": env["SLURM_PROCID"],
+            "WORLD_SIZE": env["SLURM_NTASKS"],
+            "LOCAL_RANK": env["SLURM_LOCALID"],
+            "MASTER_ADDR": env.get("MASTER_ADDR", env["SLURM_LAUNCH_NODE_IPADDR"]),
+            "MASTER_PORT": env.get("MASTER_PORT", str(20000 + int(env["SLURM_JOB_ID"]) % 20000)),
+        }
+    return {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+
+
+def init() -> World:
+    """Join the process group (NCCL with a GPU, else gloo) and return this process's place in it."""
+    _end_with_launcher()
+    os.environ.update(map_environment(dict(os.environ)))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    use_gpu = torch.cuda.is_available()
+    if not use_gpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        _share_cores()
+    import deepspeed
+
+    # Its just-in-time build needs a compiler and can hang on a stale lock; it only serves inference.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if use_gpu:
+        torch.cuda.set_device(local_rank)
+    deepspeed.init_distributed(
+        dist_backend="nccl" if use_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=TIMEOUT
+    )
+    device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
+    return World(dist.get_rank(), dist.get_world_size(), local_rank, device)
+
+
+def _share_cores() -> None:
+    """Give each rank of this host its share of the cores: more threads than cores slow every rank down."""
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or os.environ["WORLD_SIZE"])
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks_here))
+
+
+def _end_with_launcher() -> None:
+    """End this rank when a launcher above it is gone.
+
+    A SIGKILL of `deepspeed` leaves its ranks running as orphans, which would go on writing into the run's folder.
+    """
+    watched: list[psutil.Process] = []
+    parent = psutil.Process().parent()
+    while parent is not None:
+        try:
+            if not any(name in " ".join(parent.cmdline()) for name in _LAUNCHERS):
+                break
+        except psutil.Error:
+            break
+        watched.append(parent)
+        parent = parent.parent()
+    if "RANK" in os.environ and os.getppid() == 1 and not watched:
+        sys.exit("the launcher is gone")  # it died while this rank was still starting
+    if OWNER_PID in os.environ:
+        try:
+            watched.append(psutil.Process(int(os.environ[OWNER_PID])))
+        except psutil.NoSuchProcess:
+            sys.exit(1)
+    if not watched:
+        return
+
+    def watch() -> None:
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
+            time.sleep(0.5)
+        os._exit(1)
+
+    def safely() -> None:
+        try:
+            watch()
+        except psutil.NoSuchProcess:
+            os._exit(1)
+
+    threading.Thread(target=safely, name="launcher-watch", daemon=True).start()
+
+
+def together(work: Callable[[], T]) -> T:
+    """Run `work` on every rank; if it fails on any, every rank raises.
+
+    Without this, a rank that fails alone leaves the others waiting in their next collective.
+
+    Raises:
+        UserError: the first failing rank's, if it was one.
+        RuntimeError: another error, named with its rank.
+    """
+    result: T | None = None
+    error: Exception | None = None
+    try:
+        result = work()
+    except Exception as caught:
+        error = caught
+    mine = error if isinstance(error, UserError) else (repr(error) if error is not None else None)
+    everyone: list[UserError | str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    for rank, theirs in enumerate(everyone):
+        if isinstance(theirs, UserError):
+            raise theirs from error
+        if theirs is not None:
+            if error is not None:
+                raise error
+            raise RuntimeError(f"rank {rank} failed: {theirs}")
+    return result  # type: ignore[return-value]
+
+
+def on_main(world: World, work: Callable[[], T]) -> T:
+    """Run `work` on rank 0 only and give its result to every rank; an error there is raised everywhere."""
+    value = together(lambda: work() if world.is_main else None)
+    box: list[T | None] = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]  # type: ignore[return-value]
+
+
+def shutdown() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,1 @@
+"""Fine-tuning as in GPT-1."""

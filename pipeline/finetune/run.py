@@ -1,0 +1,139 @@
+"""A fine-tuning run from its configuration to its result."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from data_prep import store
+from data_prep.errors import UserError
+from data_prep.tokenizer import Tokenizer
+from pipeline import distributed
+from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, CheckpointManifest, open_checkpoint
+from pipeline.config.schema import FinetuneConfig, ModelConfig
+from pipeline.distributed import on_main
+from pipeline.finetune.heads import Classifier
+from pipeline.finetune.task import SPLITS, Examples, Task
+from pipeline.tracking import DatasetInput
+from pipeline.train.engine import ZeroEngine
+from pipeline.train.metrics import classification
+from pipeline.train.session import run_folder, run_job, say_on
+from pipeline.train.trainer import Job
+from pipeline.train.validation import validate
+
+
+def body_config(manifest: CheckpointManifest, dropout: float) -> tuple[ModelConfig, int]:
+    """(shape of the pretrained model with another dropout, its vocabulary size).
+
+    Raises:
+        UserError: the checkpoint is not one of a language model.
+    """
+    if manifest.kind != "pretrain":
+        raise UserError(
+            f"this checkpoint was written by {manifest.kind}", where="init.checkpoint", fix="give a pretraining one"
+        )
+    shape = dict(manifest.model)
+    vocab_size = int(shape.pop("vocab_size"))
+    return ModelConfig.model_validate({**shape, "dropout": dropout}), vocab_size
+
+
+def _made_from(manifest: CheckpointManifest, task: Task) -> str:
+    return store.digest({"checkpoint": manifest.digest, "task": task.digest})
+
+
+def complete(config: FinetuneConfig) -> dict[str, Any] | None:
+    """The result of this run if it is complete already, else None.
+
+    Raises:
+        UserError: checkpoint or task are not there.
+    """
+    manifest = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
+    return run_folder(config).result(config, _made_from(manifest, Task.load(config.task.path)))
+
+
+def finetune(config: FinetuneConfig) -> dict[str, Any]:
+    """Fine-tune, or continue, or recognise as complete; returns the content of `result.json`.
+
+    Raises:
+        UserError: the checkpoint, the task or a setting cannot be used.
+    """
+    done = complete(config)
+    if done is not None:
+        return done
+    world = distributed.init()
+    say = say_on(world)
+    folder, manifest = on_main(world, lambda: open_checkpoint(config.init.checkpoint))
+    tokenizer = Tokenizer.load(str(folder / TOKENIZER))
+    task = Task.load(config.task.path)
+    shape, vocab_size = body_config(manifest, config.task.dropout)
+    sets = {
+        split: Examples(
+            task.splits[split],
+            task.labels,
+            tokenizer,
+            shape.sequence_length,
+            config.run.seed if split == "train" else None,
+            task.digest,
+        )
+        for split in SPLITS
+    }
+    pretrained = config.init.weights == "pretrained"
+    module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout)
+    module.start_from(load_file(folder / WEIGHTS) if pretrained else None, config.run.seed)
+    steps = math.ceil(config.train.epochs * len(sets["train"]) / config.train.global_batch)
+    say(
+        f"{config.run.name}: {config.task.name}, {len(task.labels)} labels, {config.init.weights} weights; "
+        + ", ".join(f"{split} {len(examples):,}" for split, examples in sets.items())
+        + f" examples ({sum(examples.truncated for examples in sets.values())} cut to "
+        f"{shape.sequence_length} tokens); {steps:,} steps of {config.train.global_batch}"
+    )
+    upstream = {"pretrain": manifest.digest} if pretrained else {}
+    job = Job(
+        kind="finetune",
+        tokenizer=store.read_bytes(str(folder / TOKENIZER)),
+        model={**manifest.model, "dropout": config.task.dropout, "classes": len(task.labels)},
+        samples=sets["train"],
+        validation=sets["validation"],
+        total_steps=steps,
+        metrics=classification,
+        lineage={**manifest.lineage, **upstream, "task": task.digest},
+    )
+    result = run_job(
+        config,
+        module,
+        job,
+        world,
+        made_from=_made_from(manifest, task),
+        params={
+            "task.labels": len(task.labels),
+            "task.train_examples": len(sets["train"]),
+            "parallel.world_size": world.size,
+        },
+        inputs=[
+            DatasetInput(f"{config.task.name}/{split}", task.digest, config.task.path, context)
+            for split, context in (("train", "training"), ("validation", "validation"), ("test", "evaluation"))
+        ],
+        after=lambda engine: _test(engine, sets["test"], task, config),
+    )
+    metrics = result["metrics"]
+    say(
+        f"{config.run.name}: test accuracy {metrics['test/accuracy']:.4f} +- {metrics['test/stderr']:.4f} "
+        f"({len(sets['test']):,} examples; the most frequent label alone gives {metrics['test/majority']:.4f})"
+    )
+    distributed.shutdown()
+    return result
+
+
+def _test(engine: ZeroEngine, test: Examples, task: Task, config: FinetuneConfig) -> dict[str, float]:
+    """Accuracy on the test set with its standard error sqrt(p (1 - p) / n); collective."""
+    metrics = classification(validate(engine, test, config.train.micro_batch))
+    accuracy = metrics["accuracy"]
+    return {
+        "test/loss": metrics["loss"],
+        "test/accuracy": accuracy,
+        "test/stderr": math.sqrt(accuracy * (1 - accuracy) / len(test)),
+        "test/majority": task.majority("test"),
+    }

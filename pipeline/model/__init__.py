@@ -1,0 +1,1 @@
+"""The GPT family as one ordered list of layers."""

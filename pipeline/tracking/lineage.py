@@ -1,0 +1,64 @@
+"""Tags that say what a run was made from, and with which code.
+
+A run that makes something carries its digest (tag "digest"); a run that uses it names that digest in
+"upstream.<stage>". The run id of the maker, "upstream.<stage>.run_id", is looked up in the tracking store.
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+DIGEST_TAG = "digest"
+DATASET_DIGEST_TAG = "dataset_digest"
+MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG)
+"""Tags under which a run names what it made."""
+_PREFIX, _RUN_ID = "upstream.", ".run_id"
+_PACKAGES = ("torch", "deepspeed", "mlflow", "pyarrow", "tokenizers")
+
+
+def upstream_tags(digests: Mapping[str, str]) -> dict[str, str]:
+    """Tags for stage name -> sha256 (hex) of what that stage made and this run uses."""
+    return {f"{_PREFIX}{stage}": digest for stage, digest in digests.items()}
+
+
+def upstream_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """Stage name -> digest, as the tags of a run say."""
+    return {
+        key.removeprefix(_PREFIX): value
+        for key, value in tags.items()
+        if key.startswith(_PREFIX) and not key.endswith(_RUN_ID)
+    }
+
+
+def run_id_tag(stage: str) -> str:
+    """Tag that holds the MLflow run id of the upstream run of `stage`."""
+    return f"{_PREFIX}{stage}{_RUN_ID}"
+
+
+def environment_tags() -> dict[str, str]:
+    """Host, Python, package versions and, where the code is a git checkout, its commit ("+changed" if edited)."""
+    tags = {"host": socket.gethostname(), "version.python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            tags[f"version.{package}"] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["git_commit"] = commit + ("+changed" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return tags
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command in the folder of this code; empty where that is not possible."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

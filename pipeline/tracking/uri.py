@@ -1,0 +1,43 @@
+"""Which tracking store a run goes to."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+DEFAULT_EXPERIMENT = "webtext"
+ENVIRONMENT = "MLFLOW_TRACKING_URI"
+_SQLITE = "sqlite:///"
+
+
+def resolve_uri(configured: str | None, runs: str | Path = "runs") -> str:
+    """The tracking URI: the environment's MLFLOW_TRACKING_URI, else the configured one, else `<runs>/mlflow.db`.
+
+    Relative SQLite paths are made absolute, so that launchers that change the working directory do not matter.
+
+    Raises:
+        UserError: a folder (MLflow's file store), which MLflow no longer writes.
+    """
+    uri = os.environ.get(ENVIRONMENT) or configured or f"{_SQLITE}{runs}/mlflow.db"
+    if uri.startswith(_SQLITE):
+        return _SQLITE + str(Path(uri.removeprefix(_SQLITE)).absolute())
+    if "://" not in uri or uri.startswith("file:"):
+        raise UserError(
+            "MLflow does not write to plain folders any more",
+            where=f"tracking URI {uri}",
+            fix="give sqlite:///PATH/mlflow.db or http://HOST:PORT",
+        )
+    return uri
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of an SQLite URI, else None."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def shown(uri: str) -> str:
+    """The URI without user name and password, for messages and files."""
+    return re.sub(r"//[^/@]+@", "//", uri)

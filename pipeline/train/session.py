@@ -1,0 +1,109 @@
+"""One training run around the loop: claim the folder, build the engine, train, record the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from data_prep.configfile import config_sha, flatten, resolved
+from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore
+from pipeline.config.schema import EngineConfig
+from pipeline.distributed import World, on_main
+from pipeline.runs import RunFolder
+from pipeline.tracking import DatasetInput, RunInfo, Tracker
+from pipeline.tracking.lineage import environment_tags, upstream_tags
+from pipeline.tracking.uri import resolve_uri
+from pipeline.train.engine import ZeroEngine
+from pipeline.train.trainer import Job, Trainer
+
+
+def run_folder(config: EngineConfig) -> RunFolder:
+    """Where a run lives."""
+    return RunFolder(Path(config.run.dir) / config.run.name)
+
+
+def say_on(world: World) -> Callable[[str], None]:
+    """A printer of lines that speaks on rank 0 only."""
+    return lambda line: print(line, flush=True) if world.is_main else None
+
+
+def tracking_uri(config: EngineConfig) -> str | None:
+    """The tracking URI, or None when MLflow is switched off."""
+    return resolve_uri(config.tracking.uri, config.run.dir) if config.tracking.mlflow else None
+
+
+def run_job(
+    config: EngineConfig,
+    module: nn.Module,
+    job: Job,
+    world: World,
+    *,
+    made_from: str,
+    params: dict[str, Any],
+    inputs: list[DatasetInput],
+    after: Callable[[ZeroEngine], dict[str, float]] | None = None,
+) -> dict[str, Any]:
+    """Train a job to its end and record the result; collective.
+
+    Args:
+        config: settings.
+        module: fp32 module with its initial weights, equal on every rank.
+        job: what is trained.
+        world: this process among all.
+        made_from: digest of what the run reads.
+        params: facts for the tracker beside the settings.
+        inputs: datasets for the tracker.
+        after: run on every rank when training has ended (a test set, say); its metrics join the result.
+
+    Returns:
+        The content of `result.json`.
+    """
+    run = run_folder(config)
+    say = say_on(world)
+    uri = tracking_uri(config)
+    on_main(world, run.lock)
+    on_main(world, lambda: run.write_config(config))
+
+    def open_tracker(at_step: int) -> Tracker:
+        info = RunInfo(
+            name=config.run.name,
+            stage=job.kind,
+            params={**flatten(resolved(config)), **params},
+            tags={**environment_tags(), **upstream_tags(job.lineage), "config_sha": config_sha(config)},
+            inputs=inputs,
+        )
+        if at_step == 0:
+            return Tracker.start(run.path, info, uri, config.tracking.experiment)
+        return Tracker.resume(run.path, info, uri, config.tracking.experiment, at_step)
+
+    checkpoints = CheckpointStore(run.checkpoints, config.checkpoint.keep_last)
+    engine = ZeroEngine(module, config, world)
+    trainer = Trainer(config, job, engine, world, checkpoints, open_tracker, say)
+    final = trainer.run()
+    if after is not None:
+        final = {**final, **after(engine)}
+
+    def finish() -> dict[str, Any]:
+        newest = checkpoints.steps()[-1]
+        digest = CheckpointManifest.load(checkpoints.path(newest)).digest
+        result = {
+            "checkpoint": str(checkpoints.path(newest)),
+            "checkpoint_digest": digest,
+            "step": trainer.cursor.step,
+            "consumed": trainer.cursor.consumed,
+            "metrics": final,
+        }
+        run.write_result(config, made_from, result)
+        tracker = trainer.tracker
+        assert tracker is not None
+        tracker.set_final(final)
+        tracker.set_tags({"digest": digest})
+        tracker.add_artifact("config.yaml")
+        tracker.add_artifact("result.json")
+        tracker.finish("FINISHED")
+        return result
+
+    return on_main(world, finish)
