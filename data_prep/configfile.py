@@ -62,6 +62,8 @@ class _UniqueKeys(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (list, dict)):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain word", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
@@ -109,6 +111,8 @@ def read_mapping(path: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError("no such config file", where=path, fix="check the path") from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise UserError("not a text file", where=path, fix="give a YAML file") from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=path, fix="check the path") from None
     data = parse_yaml(text, path)
     if data is None:
         data = {}
@@ -116,7 +120,10 @@ def read_mapping(path: str, _seen: tuple[str, ...] = ()) -> dict[str, Any]:
         raise UserError("the file must hold `key: value` lines", where=path, fix="mend the file")
     bases = data.pop("base", [])
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise UserError(f"base must be a path or a list of paths (got {bases!r})", where=path, fix="mend the value")
+    for base in bases:
         merged = merge(merged, read_mapping(str(Path(path).parent / base), (*_seen, resolved)))
     return merge(merged, data)
 
@@ -134,7 +141,7 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     """Set `a.b=c` items; the value is read as YAML.
 
     Raises:
-        UserError: an item without `=`, or one that reaches into a plain value.
+        UserError: an item without `=` or without a key, or whose value is not YAML.
     """
     result = data
     for item in overrides:
@@ -164,9 +171,11 @@ def validate(schema: type[T], data: dict[str, Any], where: str) -> T:
         dotted = ".".join(str(part) for part in first["loc"])
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(dotted, list(known_keys(schema)), n=1, cutoff=0.4)
-            near = near or difflib.get_close_matches(
-                dotted.rpartition(".")[2], [k for k in known_keys(schema) if "." not in k], n=1
+            known, leaf = list(known_keys(schema)), dotted.rpartition(".")[2]
+            near = (
+                [key for key in known if key.rpartition(".")[2] == leaf]  # the right name in the wrong section
+                or difflib.get_close_matches(dotted, known, n=1, cutoff=0.4)
+                or difflib.get_close_matches(leaf, [key for key in known if "." not in key], n=1)
             )
             hint = f"did you mean {near[0]}?" if near else "remove it"
             raise UserError(f"unknown key {dotted}{more}", where=where, fix=hint) from None

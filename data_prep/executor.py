@@ -1,14 +1,19 @@
 """A hardened local executor on datatrove's executor contract.
 
 datatrove's own local executor waits for ever when a worker is killed (by the out-of-memory killer, say). This one sees
-the death, repeats the tasks that were in flight one at a time, and reports by number a task that kills its worker again.
+the death, repeats the tasks that were in flight one at a time, and reports by number a task that kills its worker
+again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +28,7 @@ from data_prep.stage import Stage, Task, TaskOutput
 
 _POLL_SECONDS = 0.25
 _ATTEMPTS_ALONE = 2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StageStep(PipelineStep):  # type: ignore[misc]
@@ -156,13 +162,17 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
 
 
 def _run_rank(executor: LocalExecutor, rank: int) -> None:
-    # datatrove prints the log of local rank 0 to the console; ours goes to its file only.
-    executor._run_for_rank(rank, local_rank=1)
+    # datatrove also logs to stderr; what failed is said once, by the parent, and stands in the task's log file.
+    with contextlib.redirect_stderr(io.StringIO()):
+        executor._run_for_rank(rank, local_rank=1)
 
 
 def _prepare_worker(parent: int) -> None:
     """Leave Ctrl-C to the parent, and end when the parent is gone (kill -9)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # At once: a worker that outlives its parent would write beside those of the next run.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         while os.getppid() == parent:

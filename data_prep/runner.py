@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from data_prep import store
 from data_prep.configfile import flatten, resolved
-from data_prep.errors import CorruptFile, UserError
+from data_prep.errors import CorruptFile, UserError, full_disk
 from data_prep.executor import LocalExecutor, StageStep, WorkerDied
 from data_prep.manifest import STAGE_FILE, StageManifest, TaskManifest, Totals
 from data_prep.progress import ProgressBar
@@ -89,7 +89,8 @@ def _settle_plan(stage: Stage, tasks: list[Task], say: Say) -> None:
             return
         if old:
             say(f"{stage.name}: {_difference(old, plan)}; making it anew")
-        store.remove(stage.folder)
+        # The old plan goes last (it is overwritten): stopped in between, the next run clears the rest.
+        store.clear(stage.folder, keep=PLAN_FILE)
     store.write_json(path, plan)
 
 
@@ -129,6 +130,9 @@ def _run_tasks(stage: Stage, tasks: list[Task], todo: list[int], complete: int, 
         others = f" ({len(failures) - 1} more tasks failed: {sorted(failures)[1:6]})" if len(failures) > 1 else ""
         if isinstance(error, UserError):
             raise UserError(f"{error.what}{others}", where=error.where, fix=error.fix)
+        clear = full_disk(error, stage.folder) if isinstance(error, OSError) else None
+        if clear is not None:
+            raise clear
         if isinstance(error, WorkerDied):
             raise UserError(f"{error}{others}", where=f"stage {stage.name}", fix="give it more memory or fewer workers")
         log = store.join(stage.folder, LOGS, "logs", f"task_{first:05d}.log")

@@ -80,10 +80,16 @@ class Shard:
         """
         try:
             source = pa.memory_map(path) if store.is_local(path) else pa.BufferReader(store.read_bytes(path))
-            batch = pa.ipc.open_stream(source).read_next_batch()
+            reader = pa.ipc.open_stream(source)
+            batch = reader.read_next_batch()
+            if next(reader, None) is not None:
+                raise pa.ArrowInvalid("more than one record batch")
             column = batch.column("tokens")
+            if not pa.types.is_list(column.type) or column.type.value_type not in (pa.uint16(), pa.uint32()):
+                raise pa.ArrowInvalid(f"tokens are {column.type}")
+            column.validate(full=True)  # offsets ascend and end inside the stream
             return Shard(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(), batch.column("id"))
-        except (pa.ArrowInvalid, OSError, KeyError, StopIteration) as error:
+        except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
             raise CorruptFile(
                 f"not a token shard ({error})", where=path, fix="delete the file and run `data-prep run` again"
             ) from None
@@ -272,10 +278,14 @@ class TokenSplit:
         return int(self._first_document[-1])
 
     def read(self, start: int, length: int) -> Tokens:
-        """[length] tokens from position `start` of the stream; a view if they lie in one shard."""
-        if start < 0 or start + length > self.tokens:
+        """[length] tokens from position `start` of the stream, at least one; a view if they lie in one shard.
+
+        Raises:
+            IndexError: the stream does not hold them all.
+        """
+        if start < 0 or length < 1 or start + length > self.tokens:
             raise IndexError(f"tokens {start}..{start + length} of {self.tokens}")
-        parts = []
+        parts: list[Tokens] = []
         while length > 0:
             i = int(np.searchsorted(self._starts, start, side="right")) - 1
             inside = start - int(self._starts[i])

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
+import shutil
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, ClassVar, Self
@@ -170,6 +172,11 @@ class RowWriter:
         self._flush()
         self._parquet.close()
 
+    def abandon(self) -> None:
+        """Forget what is pending: the file will not be kept."""
+        self._rows = []
+        self._parquet.is_open = False  # or it would write its footer when it is collected, into a closed file
+
 
 class TaskOutput:
     """Everything one task writes. Use as a context manager; nothing is visible unless the block succeeds.
@@ -191,19 +198,16 @@ class TaskOutput:
 
     def __enter__(self) -> Self:
         # A log of removals exists for every task, so that "nothing removed" is a statement.
-        self._removed = self.rows(f"{REMOVED_PREFIX}{self._task.index:05d}.parquet", REMOVED)
+        with self._whole_or_nothing():
+            self._removed = self.rows(f"{REMOVED_PREFIX}{self._task.index:05d}.parquet", REMOVED)
         return self
 
     def file(self, name: str) -> IO[bytes]:
         """A new binary file `name` in the stage's folder."""
         path = store.join(self._stage.folder, name)
-        if store.is_local(path):
-            tmp = store.local(path + store.TMP_SUFFIX)
-            tmp.parent.mkdir(parents=True, exist_ok=True)
-            handle: IO[bytes] = tmp.open("wb")
-        else:
-            fs, inner = store.filesystem(path)
-            handle = fs.open(inner, "wb")
+        # What goes to an object store waits in a local file without a name until the task succeeds.
+        local = store.is_local(path)
+        handle = store.create(store.local(path + store.TMP_SUFFIX)) if local else tempfile.TemporaryFile()  # noqa: SIM115
         self._open[name] = (handle, None)
         return handle
 
@@ -254,47 +258,54 @@ class TaskOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._whole_or_nothing():
             if error is not None:
-                self._abandon()
-            else:
-                self._commit()
-        except OSError as problem:
+                raise error
+            self._commit()
+
+    @contextlib.contextmanager
+    def _whole_or_nothing(self) -> Iterator[None]:
+        """Drop what is half-written on any error; a full disk gives its one clear line."""
+        try:
+            yield
+        except BaseException as error:
             self._abandon()
-            clear = full_disk(problem, self._stage.folder)
+            clear = full_disk(error, self._stage.folder) if isinstance(error, OSError) else None
             if clear is not None:
                 raise clear from None
             raise
-        if isinstance(error, OSError):
-            clear = full_disk(error, self._stage.folder)
-            if clear is not None:
-                raise clear from None
 
     def _abandon(self) -> None:
-        for name, (handle, _) in self._open.items():
+        for name, (handle, writer) in self._open.items():
+            if writer is not None:
+                writer.abandon()
+            with contextlib.suppress(OSError):  # on a full disk the buffered rest does not fit either
+                handle.close()
             path = store.join(self._stage.folder, name)
             if store.is_local(path):
-                with contextlib.suppress(OSError):  # on a full disk the buffered rest does not fit either
-                    handle.close()
                 store.local(path + store.TMP_SUFFIX).unlink(missing_ok=True)
-            elif hasattr(handle, "discard"):
-                handle.discard()
         self._open.clear()
 
     def _commit(self) -> None:
-        outputs = []
-        for name, (handle, writer) in self._open.items():
+        for handle, writer in self._open.values():
             if writer is not None:
                 writer.close()
+            handle.flush()
+            os.fsync(handle.fileno())
+        outputs = []
+        for name, (handle, writer) in self._open.items():
             path = store.join(self._stage.folder, name)
             if store.is_local(path):
-                handle.flush()
-                os.fsync(handle.fileno())
                 handle.close()
                 target = store.local(path)
                 target.with_name(target.name + store.TMP_SUFFIX).replace(target)
                 store.fsync_dir(target.parent)
             else:
+                handle.seek(0)
+                fs, inner = store.filesystem(path)
+                fs.makedirs(posixpath.dirname(inner), exist_ok=True)
+                with fs.open(inner, "wb") as upload:
+                    shutil.copyfileobj(handle, upload)
                 handle.close()
             ref = FileRef.of(path, writer.rows if writer is not None else None)
             outputs.append(FileRef(name, ref.sha256, ref.bytes, ref.rows))

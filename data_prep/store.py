@@ -6,6 +6,7 @@ becomes visible only when it is closed, which gives the same promise.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import os
@@ -59,17 +60,19 @@ def listing(pattern: str) -> list[str]:
 
     A folder stands for all files directly in it.
     """
+    if is_local(pattern):
+        # Paths stay as the user wrote them (fsspec would make them absolute), so that manifests can move.
+        plain = str(local(pattern))
+        if local(plain).exists():
+            plain = glob.escape(plain)
+        found = glob.glob(f"{plain}/*" if local(pattern).is_dir() else plain, recursive=True)  # noqa: PTH207
+        return sorted(p for p in found if local(p).is_file() and not p.endswith(TMP_SUFFIX))
     fs, inner = filesystem(pattern)
-    prefix = "" if is_local(pattern) else pattern.split("://", 1)[0] + "://"
     if fs.isdir(inner):
         inner = posixpath.join(inner, "*")
-    if is_local(pattern):
-        # fsspec makes local paths absolute; keep them as the user wrote them, so that manifests can move.
-        cwd = str(Path.cwd()) + "/"
-        found = [p.removeprefix(cwd) if not pattern.startswith("/") else p for p in fs.glob(inner)]
-    else:
-        found = [prefix + p.lstrip("/") for p in fs.glob(inner)]
-    return sorted(p for p in found if not fs.isdir(p) and not p.endswith(TMP_SUFFIX))
+    prefix = pattern.split("://", 1)[0] + "://"
+    paths = [p for p in fs.glob(inner) if fs.isfile(p)]
+    return sorted(prefix + p.lstrip("/") for p in paths if not p.endswith(TMP_SUFFIX))
 
 
 def size(path: str) -> int:
@@ -135,6 +138,13 @@ def fsync_dir(folder: Path) -> None:
         os.close(fd)
 
 
+def create(path: Path) -> IO[bytes]:
+    """A new local file, never the one of that name that another process may still have open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path.open("xb")
+
+
 @contextmanager
 def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` only if the block ends without an error.
@@ -152,8 +162,7 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
     target = local(path)
     tmp = target.with_name(target.name + TMP_SUFFIX)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tmp.open("wb") as handle:
+        with create(tmp) as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -176,6 +185,19 @@ def write_bytes(path: str, data: bytes) -> None:
 def write_json(path: str, value: Any) -> None:
     """Write indented JSON with sorted keys, atomically."""
     write_bytes(path, orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n")
+
+
+def clear(folder: str, keep: str) -> None:
+    """Remove everything in a folder but the file `keep`, which thus tells until the end what the rest was."""
+    if is_local(folder):
+        entries = [str(entry) for entry in local(folder).iterdir()]
+    else:
+        fs, inner = filesystem(folder)
+        prefix = folder.split("://", 1)[0] + "://"
+        entries = [prefix + entry.lstrip("/") for entry in fs.ls(inner, detail=False)]
+    for entry in entries:
+        if posixpath.basename(entry) != keep:
+            remove(entry)
 
 
 def remove(path: str) -> None:

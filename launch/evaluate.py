@@ -9,6 +9,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names
 
 from data_prep.configfile import load
 from launch import command
+from pipeline.complete import result_of
 from pipeline.config.schema import EvaluateConfig
 
 
@@ -22,11 +23,11 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
       python launch/evaluate.py configs/evaluate/demo.yaml checkpoint=runs/NAME/checkpoints/latest run.name=NAME-eval
     """
     settings = load(config, EvaluateConfig, overrides or [])
-    from pipeline.evaluate.run import complete, evaluate
-
-    if complete(settings) is not None:
+    if result_of(settings) is not None:
         print(f"{settings.run.name}: complete, nothing to do")
         return
+    from pipeline.evaluate.run import evaluate
+
     evaluate(settings)
 
 

@@ -9,6 +9,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names
 
 from data_prep.configfile import load
 from launch import command
+from pipeline.complete import result_of
 from pipeline.config.schema import FinetuneConfig
 
 
@@ -24,12 +25,12 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
       python launch/finetune.py configs/finetune/demo.yaml init.weights=random run.name=from-scratch
     """
     settings = load(config, FinetuneConfig, overrides or [])
-    from pipeline.finetune.run import complete, finetune
-
-    if complete(settings) is not None:
+    if result_of(settings) is not None:
         if local_rank == 0:
             print(f"{settings.run.name}: complete, nothing to do")
         return
+    from pipeline.finetune.run import finetune
+
     finetune(settings)
 
 

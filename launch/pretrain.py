@@ -9,6 +9,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names
 
 from data_prep.configfile import load
 from launch import command
+from pipeline.complete import result_of
 from pipeline.config.schema import PretrainConfig
 
 
@@ -26,12 +27,12 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
       python launch/pretrain.py configs/pretrain/demo.yaml      (one rank)
     """
     settings = load(config, PretrainConfig, overrides or [])
-    from pipeline.pretrain import complete, pretrain
-
-    if complete(settings) is not None:
+    if result_of(settings) is not None:
         if local_rank == 0:
             print(f"{settings.run.name}: complete, nothing to do")
         return
+    from pipeline.pretrain import pretrain
+
     pretrain(settings)
 
 

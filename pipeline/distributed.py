@@ -1,28 +1,22 @@
-"""Ranks: start-up under any launcher, agreement on errors, and an end when the launcher is gone."""
+"""Ranks: start-up under any launcher, and agreement on errors."""
 
 from __future__ import annotations
 
 import os
-import socket
-import sys
-import threading
-import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import psutil
 import torch
 import torch.distributed as dist
 
 from data_prep.errors import UserError
+from pipeline.launcher import end_with_launcher, free_port
 
 TIMEOUT = timedelta(minutes=30)
 """For collectives; DeepSpeed's own default changed between releases."""
-OWNER_PID = "WEBTEXT_OWNER_PID"
-"""Environment variable naming a process without which the ranks must not go on."""
-_LAUNCHERS = ("deepspeed", "torchrun", "torch.distributed")
 
 T = TypeVar("T")
 
@@ -49,13 +43,6 @@ class World:
         return self.rank == 0
 
 
-def free_port() -> int:
-    """A TCP port that is free on the loopback address now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def map_environment(env: dict[str, str]) -> dict[str, str]:
     """The rendezvous variables for this process, whichever launcher started it.
 
@@ -69,8 +56,8 @@ def map_environment(env: dict[str, str]) -> dict[str, str]:
             "RANK": env["SLURM_PROCID"],
             "WORLD_SIZE": env["SLURM_NTASKS"],
             "LOCAL_RANK": env["SLURM_LOCALID"],
-            "MASTER_ADDR": env.get("MASTER_ADDR", env["SLURM_LAUNCH_NODE_IPADDR"]),
-            "MASTER_PORT": env.get("MASTER_PORT", str(20000 + int(env["SLURM_JOB_ID"]) % 20000)),
+            "MASTER_ADDR": env.get("MASTER_ADDR") or env["SLURM_LAUNCH_NODE_IPADDR"],
+            "MASTER_PORT": env.get("MASTER_PORT") or str(20000 + int(env["SLURM_JOB_ID"]) % 20000),
         }
     return {
         "RANK": "0",
@@ -83,13 +70,15 @@ def map_environment(env: dict[str, str]) -> dict[str, str]:
 
 def init() -> World:
     """Join the process group (NCCL with a GPU, else gloo) and return this process's place in it."""
-    _end_with_launcher()
+    end_with_launcher()
     os.environ.update(map_environment(dict(os.environ)))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    use_gpu = torch.cuda.is_available()
+    # The `deepspeed` launcher shows every GPU to its ranks, whatever the user hid; it leaves this variable alone.
+    use_gpu = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         _share_cores()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed.c10d_logger")
     import deepspeed
 
     # Its just-in-time build needs a compiler and can hang on a stale lock; it only serves inference.
@@ -107,45 +96,6 @@ def _share_cores() -> None:
     """Give each rank of this host its share of the cores: more threads than cores slow every rank down."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or os.environ["WORLD_SIZE"])
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks_here))
-
-
-def _end_with_launcher() -> None:
-    """End this rank when a launcher above it is gone.
-
-    A SIGKILL of `deepspeed` leaves its ranks running as orphans, which would go on writing into the run's folder.
-    """
-    watched: list[psutil.Process] = []
-    parent = psutil.Process().parent()
-    while parent is not None:
-        try:
-            if not any(name in " ".join(parent.cmdline()) for name in _LAUNCHERS):
-                break
-        except psutil.Error:
-            break
-        watched.append(parent)
-        parent = parent.parent()
-    if "RANK" in os.environ and os.getppid() == 1 and not watched:
-        sys.exit("the launcher is gone")  # it died while this rank was still starting
-    if OWNER_PID in os.environ:
-        try:
-            watched.append(psutil.Process(int(os.environ[OWNER_PID])))
-        except psutil.NoSuchProcess:
-            sys.exit(1)
-    if not watched:
-        return
-
-    def watch() -> None:
-        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
-            time.sleep(0.5)
-        os._exit(1)
-
-    def safely() -> None:
-        try:
-            watch()
-        except psutil.NoSuchProcess:
-            os._exit(1)
-
-    threading.Thread(target=safely, name="launcher-watch", daemon=True).start()
 
 
 def together(work: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ from data_prep import store
 from data_prep.configfile import resolved
 from data_prep.shards import TOKENIZER, DatasetManifest, TokenSplit, unigram_entropy
 from pipeline import distributed
+from pipeline.complete import made_from, result_of
 from pipeline.config.schema import PretrainConfig
 from pipeline.data.batches import FixedWindows, PackedWindows
 from pipeline.distributed import on_main
@@ -17,18 +18,8 @@ from pipeline.model.init import initialize
 from pipeline.model.sizes import flops_per_token, parameter_count
 from pipeline.tracking import DatasetInput
 from pipeline.train.metrics import language_model
-from pipeline.train.session import run_folder, run_job, say_on
+from pipeline.train.session import run_job, say_on
 from pipeline.train.trainer import Job
-
-
-def complete(config: PretrainConfig) -> dict[str, Any] | None:
-    """The result of this run if it is complete already, else None.
-
-    Raises:
-        UserError: there is no dataset.
-    """
-    manifest = DatasetManifest.load(config.data.path)
-    return run_folder(config).result(config, manifest.digest)
 
 
 def model_facts(config: PretrainConfig, manifest: DatasetManifest) -> dict[str, Any]:
@@ -42,7 +33,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     Raises:
         UserError: the dataset, a checkpoint or a setting cannot be used.
     """
-    done = complete(config)
+    done = result_of(config)
     if done is not None:
         return done
     world = distributed.init()
@@ -80,7 +71,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         module,
         job,
         world,
-        made_from=manifest.digest,
+        made_from=made_from(config),
         params={
             "model.parameters": n_params,
             "model.flops_per_token": flops_per_token(config.model, manifest.vocab_size),

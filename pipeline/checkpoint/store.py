@@ -152,9 +152,10 @@ class CheckpointStore:
         self.folder, self.keep_last = folder, keep_last
 
     def begin(self, step: int) -> Path:
-        """An empty `step_N.tmp` folder to write into."""
+        """An empty `step_N.tmp` folder to write into; what killed runs left half-written goes."""
+        for left in self.folder.glob(f"step_*{store.TMP_SUFFIX}"):
+            shutil.rmtree(left)
         tmp = self.folder / f"step_{step:08d}{store.TMP_SUFFIX}"
-        shutil.rmtree(tmp, ignore_errors=True)
         (tmp / NATIVE).mkdir(parents=True)
         return tmp
 
@@ -179,8 +180,11 @@ class CheckpointStore:
         link.symlink_to(final.name)
         link.replace(self.folder / LATEST)
         store.fsync_dir(self.folder)
-        for old in self.steps()[: -self.keep_last]:
-            shutil.rmtree(self.path(old))
+        written = manifest.cursor.step
+        kept = [step for step in self.steps() if step <= written][-self.keep_last :]
+        for step in self.steps():
+            if step not in kept:  # too old, or a damaged later one that the run went back behind
+                shutil.rmtree(self.path(step))
         return final
 
     def path(self, step: int) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, full_disk
 from pipeline.checkpoint.store import (
     NATIVE,
     TOKENIZER,
@@ -23,6 +26,28 @@ from pipeline.distributed import World, on_main, together
 from pipeline.train.engine import Engine
 
 Describe = Callable[[dict[str, dict[str, object]]], CheckpointManifest]
+T = TypeVar("T")
+
+
+def _on_disk(folder: Path, work: Callable[[], T]) -> T:
+    """Run `work`, which writes below `folder`; a full disk becomes a `UserError`.
+
+    torch and safetensors report it as errors of their own, which hold the system's error or its text.
+    """
+    try:
+        return work()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError):
+                clear = full_disk(cause, str(folder))
+            else:
+                text = os.strerror(errno.ENOSPC)
+                clear = full_disk(OSError(errno.ENOSPC, text), str(folder)) if text in str(cause) else None
+            if clear is not None:
+                raise clear from None
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def save(
@@ -41,19 +66,23 @@ def save(
     Raises:
         UserError: the disk is full (on every rank; the earlier checkpoints are untouched).
     """
-    tmp = on_main(world, lambda: checkpoints.begin(step))
-    together(lambda: engine.save_native(tmp / NATIVE))
-    weights = engine.canonical_weights()
+    tmp = on_main(world, lambda: _on_disk(checkpoints.folder, lambda: checkpoints.begin(step)))
 
-    def write_canonical() -> None:
+    def write_canonical(weights: dict[str, Tensor]) -> None:
         save_file(weights, tmp / WEIGHTS)
         (tmp / TOKENIZER).write_bytes(tokenizer)
 
-    on_main(world, write_canonical)
-    # Ranks of one host see the same files: one of them makes all durable.
-    together(lambda: flush_files(tmp) if world.local_rank == 0 else None)
-    dist.barrier()
-    return on_main(world, lambda: checkpoints.commit(tmp, describe))
+    try:
+        together(lambda: _on_disk(tmp, lambda: engine.save_native(tmp / NATIVE)))
+        weights = engine.canonical_weights()
+        on_main(world, lambda: _on_disk(tmp, lambda: write_canonical(weights)))
+        # Ranks of one host see the same files: one of them makes all durable.
+        together(lambda: _on_disk(tmp, lambda: flush_files(tmp)) if world.local_rank == 0 else None)
+        return on_main(world, lambda: checkpoints.commit(tmp, describe))
+    except Exception:
+        if world.is_main:
+            shutil.rmtree(tmp, ignore_errors=True)
+        raise
 
 
 def load(engine: Engine, folder: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.model.loss import IGNORE
 
 @dataclass(frozen=True)
 class Item:
-    """One question: `choices[answer]` continues `context`."""
+    """One question: `choices[answer]` continues `context` behind one space."""
 
     context: str
     choices: tuple[str, ...]
@@ -54,12 +54,12 @@ def read_items(path: str, limit: int) -> list[Item]:
 
 
 def choice_window(tokenizer: Tokenizer, context: str, choice: str, length: int, owner: int) -> Window:
-    """The window that scores `choice` after `context`.
+    """The window that scores `choice` after `context` and one space.
 
     Both are encoded together, so that the boundary is the one the model has seen in training; what is scored starts at
     the first token that differs from the context's own encoding. Context is cut on the left where the window is full.
     """
-    alone, both = tokenizer.encode(context), tokenizer.encode(context + choice)
+    alone, both = tokenizer.encode(context), tokenizer.encode(f"{context} {choice}")
     shared = 0
     while shared < min(len(alone), len(both) - 1) and alone[shared] == both[shared]:
         shared += 1

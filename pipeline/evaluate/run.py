@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from data_prep import store
 from data_prep.configfile import config_sha, flatten, resolved
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
-from pipeline.checkpoint.store import CheckpointManifest
+from pipeline.complete import choice_digest, made_from, result_of, run_folder
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.choice import choice
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
-from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
 from pipeline.tracking.uri import resolve_uri
@@ -29,26 +26,10 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
         )
     if config.choice is not None:
         path = config.choice.path
-        if not store.exists(path):
-            raise UserError("no such task file", where=path, fix="make the task, or correct choice.path")
-        inputs.append(DatasetInput(config.choice.name, store.sha256_of(path), path, "evaluation"))
+        inputs.append(DatasetInput(config.choice.name, choice_digest(path), path, "evaluation"))
     if not inputs:
         raise UserError("nothing to evaluate", where="config", fix="give a perplexity: or a choice: section")
     return inputs
-
-
-def _made_from(config: EvaluateConfig) -> str:
-    checkpoint = CheckpointManifest.load(Path(config.checkpoint).resolve())
-    return store.digest({"checkpoint": checkpoint.digest, "inputs": [item.digest for item in _inputs(config)]})
-
-
-def complete(config: EvaluateConfig) -> dict[str, Any] | None:
-    """The result of this run if it is complete already, else None.
-
-    Raises:
-        UserError: checkpoint or data are not there.
-    """
-    return RunFolder(Path(config.run.dir) / config.run.name).result(config, _made_from(config))
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -57,10 +38,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint or the data cannot be used.
     """
-    done = complete(config)
+    done = result_of(config)
     if done is not None:
         return done
-    run = RunFolder(Path(config.run.dir) / config.run.name)
+    run = run_folder(config.run)
     run.lock()
     run.write_config(config)
     scorer = Scorer(config.checkpoint, config.batch_size)
@@ -85,8 +66,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             print(
                 f"{config.run.name}: perplexity per token {scores['ppl_token']:.2f}, "
                 f"per word {scores['ppl_word']:.2f}, per byte {scores['ppl_byte']:.4f} "
-                f"({scores['bits_per_byte']:.4f} bits) on {scores['documents']:,} documents, {scores['tokens']:,} tokens, "
-                f"{scores['words']:,} words, {scores['bytes']:,} bytes; "
+                f"({scores['bits_per_byte']:.4f} bits) on {scores['documents']:,} documents, "
+                f"{scores['tokens']:,} tokens, {scores['words']:,} words, {scores['bytes']:,} bytes; "
                 f"window {scores['window']}, stride {scores['stride']}",
                 flush=True,
             )
@@ -101,7 +82,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         tracker.log(metrics, manifest.cursor.step, manifest.cursor.consumed)
         tracker.set_final(metrics)
         result = {"checkpoint": config.checkpoint, "checkpoint_digest": manifest.digest, "metrics": metrics}
-        run.write_result(config, _made_from(config), result)
+        run.write_result(config, made_from(config), result)
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")
     return result

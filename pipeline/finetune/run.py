@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
@@ -13,14 +12,15 @@ from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline import distributed
 from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, CheckpointManifest, open_checkpoint
+from pipeline.complete import TASK_SPLITS, made_from, result_of
 from pipeline.config.schema import FinetuneConfig, ModelConfig
 from pipeline.distributed import on_main
 from pipeline.finetune.heads import Classifier
-from pipeline.finetune.task import SPLITS, Examples, Task
+from pipeline.finetune.task import Examples, Task
 from pipeline.tracking import DatasetInput
 from pipeline.train.engine import ZeroEngine
 from pipeline.train.metrics import classification
-from pipeline.train.session import run_folder, run_job, say_on
+from pipeline.train.session import run_job, say_on
 from pipeline.train.trainer import Job
 from pipeline.train.validation import validate
 
@@ -40,27 +40,13 @@ def body_config(manifest: CheckpointManifest, dropout: float) -> tuple[ModelConf
     return ModelConfig.model_validate({**shape, "dropout": dropout}), vocab_size
 
 
-def _made_from(manifest: CheckpointManifest, task: Task) -> str:
-    return store.digest({"checkpoint": manifest.digest, "task": task.digest})
-
-
-def complete(config: FinetuneConfig) -> dict[str, Any] | None:
-    """The result of this run if it is complete already, else None.
-
-    Raises:
-        UserError: checkpoint or task are not there.
-    """
-    manifest = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
-    return run_folder(config).result(config, _made_from(manifest, Task.load(config.task.path)))
-
-
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Fine-tune, or continue, or recognise as complete; returns the content of `result.json`.
 
     Raises:
         UserError: the checkpoint, the task or a setting cannot be used.
     """
-    done = complete(config)
+    done = result_of(config)
     if done is not None:
         return done
     world = distributed.init()
@@ -78,7 +64,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             config.run.seed if split == "train" else None,
             task.digest,
         )
-        for split in SPLITS
+        for split in TASK_SPLITS
     }
     pretrained = config.init.weights == "pretrained"
     module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout)
@@ -106,7 +92,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         module,
         job,
         world,
-        made_from=_made_from(manifest, task),
+        made_from=made_from(config),
         params={
             "task.labels": len(task.labels),
             "task.train_examples": len(sets["train"]),

@@ -11,11 +11,10 @@ import orjson
 from data_prep import store
 from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
+from pipeline.complete import TASK_SPLITS, task_digest
 from pipeline.data.batches import Batch
 from pipeline.data.order import Int, SampleOrder
 from pipeline.finetune.inputs import SpecialTokens, classification, collate
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Task:
         Raises:
             UserError: see `read_examples`; fewer than two labels; a label that does not occur in train.
         """
-        paths = {split: store.join(folder, f"{split}.jsonl") for split in SPLITS}
+        paths = {split: store.join(folder, f"{split}.jsonl") for split in TASK_SPLITS}
         splits = {split: read_examples(path) for split, path in paths.items()}
         labels = sorted({example.label for example in splits["train"]})
         if len(labels) < 2:
@@ -83,8 +82,7 @@ class Task:
                 raise UserError(
                     f"{split} has labels that train has not: {unknown[:3]}", where=paths[split], fix="mend the labels"
                 )
-        digest = store.digest({split: store.sha256_of(path) for split, path in paths.items()})
-        return Task(splits, labels, digest)
+        return Task(splits, labels, task_digest(folder))
 
     def majority(self, split: str) -> float:
         """Accuracy in `split` of always answering train's most frequent label."""

@@ -54,11 +54,8 @@ class RunView:
 
     @property
     def init(self) -> str:
-        """Of a fine-tuning run: "pretrained" or "random"."""
-        given = self.tags.get("init") or self.params.get("init")
-        if given in ("pretrained", "random"):
-            return given
-        return "random" if self.params.get("init.checkpoint", "None") in ("None", "") else "pretrained"
+        """Of a fine-tuning run: "pretrained" or "random" initial weights."""
+        return self.params.get("init.weights", "unknown")
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -69,12 +66,8 @@ class RunView:
     @property
     def unigram_entropy(self) -> float | None:
         """Entropy of the tokens the run was trained on, nats per token, if the run recorded it."""
-        key = "data.unigram_entropy"
-        value = self.metrics.get(key, self.params.get(key, self.metrics.get("data/unigram_entropy")))
-        try:
-            return None if value is None else float(value)
-        except ValueError:
-            return None
+        value = self.params.get("data.unigram_entropy")
+        return None if value is None else float(value)
 
 
 @dataclass(frozen=True)

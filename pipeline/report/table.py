@@ -15,7 +15,7 @@ from pipeline.tracking.lineage import DIGEST_TAG, run_id_tag, upstream_of
 
 NONE = "-"
 _MOST_PARAMS = 6
-_NOT_A_SETTING = ("run.", "tracking.", "checkpoint.", "data.unigram", "train.log_every")
+_NOT_A_SETTING = ("run.name", "run.dir", "tracking.", "checkpoint.", "data.unigram", "train.log_every")
 
 
 @dataclass(frozen=True)

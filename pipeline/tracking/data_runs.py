@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 from data_prep import store
 from data_prep.configfile import flatten
 from data_prep.errors import CorruptFile, UserError
-from pipeline.tracking.lineage import DATASET_DIGEST_TAG, DIGEST_TAG, upstream_tags
+from pipeline.tracking.lineage import DATASET_DIGEST_TAG, DIGEST_TAG, TASK_DIGEST_TAG, upstream_tags
 from pipeline.tracking.mlflow import sync
 from pipeline.tracking.runfolder import DatasetInput, RunInfo, RunRecord
 from pipeline.tracking.uri import DEFAULT_EXPERIMENT
 
 STAGE_FILE, PLAN_FILE, DATASET_FILE = "stage.json", "plan.json", "manifest.json"
 PREFIX = "data/"
+LABELLED = "labelled/"
 ROOT_TAG, ORDER_TAG = "data_root", "order"
 
 
@@ -30,6 +31,7 @@ class CompletedStage:
         folder: where it wrote.
         digest: sha256 (hex) of its manifest.
         dataset_digest: digest of the token dataset in its folder, if it made one.
+        task_digest: digest of the labelled task in its folder, if it made one (`pipeline.finetune.task.Task.digest`).
         content: the manifest.
         start_ms: unix time (ms) at which its plan was written.
         end_ms: unix time (ms) at which its manifest was written.
@@ -39,6 +41,7 @@ class CompletedStage:
     folder: Path
     digest: str
     dataset_digest: str | None
+    task_digest: str | None
     content: Mapping[str, Any]
     start_ms: int
     end_ms: int
@@ -70,6 +73,7 @@ class CompletedStage:
             folder,
             recorded,
             store.read_json(str(dataset)).get("digest") if dataset.exists() else None,
+            _task_digest(content.get("outputs", [])),
             content,
             min(end, _mtime_ms(plan)) if plan.exists() else end,
             end,
@@ -144,8 +148,9 @@ def _write_run(
 ) -> None:
     uid = store.digest({"stage": stage.digest, "root": str(root)})[:32]
     tags = {DIGEST_TAG: stage.digest, ROOT_TAG: str(root), ORDER_TAG: str(order), "code": stage.content["code"]}
-    if stage.dataset_digest:
-        tags[DATASET_DIGEST_TAG] = stage.dataset_digest
+    for tag, digest in ((DATASET_DIGEST_TAG, stage.dataset_digest), (TASK_DIGEST_TAG, stage.task_digest)):
+        if digest is not None:
+            tags[tag] = digest
     upstream, inputs = {}, []
     for label, digest in stage.content["upstream"].items():
         if digest in made:
@@ -168,6 +173,12 @@ def _write_run(
     except UserError:
         pass  # none yet, or a damaged one: written anew
     record.save(run_dir)
+
+
+def _task_digest(outputs: Sequence[Mapping[str, Any]]) -> str | None:
+    files = {ref["path"]: ref["sha256"] for ref in outputs}
+    splits = {Path(f).stem: sha for f, sha in files.items() if f.startswith(LABELLED) and f.endswith(".jsonl")}
+    return store.digest(splits) if splits else None
 
 
 def _source(plan: Path, label: str) -> str:

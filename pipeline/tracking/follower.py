@@ -6,6 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+from pipeline.tracking.uri import reason, shown
+
 PERIOD_SECONDS = 3.0
 BACKOFF_SECONDS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 
@@ -18,7 +20,7 @@ class Follower:
     """
 
     def __init__(self, run_dir: Path, uri: str) -> None:
-        self._run_dir, self._uri = run_dir, uri
+        self._run_dir, self._uri, self._shown = run_dir, uri, shown(uri)
         self._stop = threading.Event()
         self._complete = False
         self._last_error = "it did not answer in time"
@@ -31,15 +33,10 @@ class Follower:
         self._thread.join(timeout_s)
         if not self._complete:
             _say(
-                f"MLflow at {self._shown()} does not have all of this run ({self._last_error}); send the rest with: "
-                f"python launch/track.py sync {self._run_dir} --uri {self._shown()}"
+                f"MLflow at {self._shown} does not have all of this run ({self._last_error}); send the rest with: "
+                f"python launch/track.py sync {self._run_dir} --uri {self._shown}"
             )
         return self._complete
-
-    def _shown(self) -> str:
-        from pipeline.tracking.uri import shown
-
-        return shown(self._uri)
 
     def _follow(self) -> None:
         failures = 0
@@ -53,16 +50,16 @@ class Follower:
                     mirror = Mirror(self._run_dir, self._uri)
                 mirror.push()
             except Exception as error:  # whatever goes wrong in a server or its client must not reach the run
-                self._last_error = _one_line(error)
+                self._last_error = reason(error)
                 if failures == 0 and not last:
                     _say(
-                        f"MLflow at {self._shown()} cannot be used now ({self._last_error}); the run goes on, its "
+                        f"MLflow at {self._shown} cannot be used now ({self._last_error}); the run goes on, its "
                         f"metrics are kept in {self._run_dir} and sent when it can"
                     )
                 failures += 1
             else:
                 if failures:
-                    _say(f"MLflow at {self._shown()} is up to date again")
+                    _say(f"MLflow at {self._shown} is up to date again")
                 failures = 0
                 self._complete = last
             if last:
@@ -73,8 +70,3 @@ class Follower:
 
 def _say(line: str) -> None:
     print(f"tracking: {line}", file=sys.stderr, flush=True)
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -15,7 +15,8 @@ from pathlib import Path
 
 DIGEST_TAG = "digest"
 DATASET_DIGEST_TAG = "dataset_digest"
-MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG)
+TASK_DIGEST_TAG = "task_digest"
+MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG, TASK_DIGEST_TAG)
 """Tags under which a run names what it made."""
 _PREFIX, _RUN_ID = "upstream.", ".run_id"
 _PACKAGES = ("torch", "deepspeed", "mlflow", "pyarrow", "tokenizers")

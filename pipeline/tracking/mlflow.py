@@ -24,7 +24,7 @@ from data_prep import store
 from data_prep.errors import CorruptFile, UserError
 from pipeline.tracking import lineage
 from pipeline.tracking.runfolder import MLFLOW_FILE, DatasetInput, RunRecord, read_metrics
-from pipeline.tracking.uri import shown, sqlite_path
+from pipeline.tracking.uri import reason, shown, sqlite_path
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -34,6 +34,7 @@ UID_TAG = "run_uid"
 STEP_METRIC = "progress/optimizer_step"
 _BATCH_METRICS, _BATCH_OTHERS = 1000, 100  # the REST API's limits for one log_batch
 _KEY_CHARS, _PARAM_CHARS, _TAG_CHARS, _DIGEST_CHARS = 250, 6000, 5000, 32
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -59,8 +60,14 @@ def connect(uri: str) -> MlflowClient:
     database = sqlite_path(uri)
     if database is None:
         return MlflowClient(tracking_uri=uri)
-    # Processes that create one SQLite store at the same time break each other's migrations.
+    # Processes that create one SQLite store at the same time break each other's migrations, and one that is killed in
+    # the middle leaves a store that never works: so one at a time, and under a name that counts only when it is done.
     with _locked(database.with_name(database.name + ".lock")):
+        if not database.exists():
+            new = database.with_name(database.name + store.TMP_SUFFIX)
+            new.unlink(missing_ok=True)
+            MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+            new.replace(database)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
     return client
@@ -109,9 +116,8 @@ def sync(run_dir: str | Path, uri: str) -> SyncResult:
 
 def cannot_use(uri: str, error: Exception) -> UserError:
     """The one clear line for a store that fails."""
-    text = " ".join(str(error).split()) or type(error).__name__
     return UserError(
-        f"MLflow cannot be used ({text[:200]})",
+        f"MLflow cannot be used ({reason(error)})",
         where=shown(uri),
         fix="check that the server runs and the address is right (MLFLOW_TRACKING_URI wins over the config)",
     )
@@ -301,7 +307,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
         # Without a location an SQLite store puts artifacts under whatever the working directory is.
         location = None if database is None else (database.parent / "mlartifacts" / name).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -11,6 +11,7 @@ from data_prep.errors import UserError
 DEFAULT_EXPERIMENT = "webtext"
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
+_REASON_CHARS = 160
 
 
 def resolve_uri(configured: str | None, runs: str | Path = "runs") -> str:
@@ -41,3 +42,14 @@ def sqlite_path(uri: str) -> Path | None:
 def shown(uri: str) -> str:
     """The URI without user name and password, for messages and files."""
     return re.sub(r"//[^/@]+@", "//", uri)
+
+
+def reason(error: BaseException) -> str:
+    """Why a store failed, in a few words, without credentials."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.errno is not None and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    text = shown(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= _REASON_CHARS else f"{text[: _REASON_CHARS - 3]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class StepResult:
 
     Attributes:
         sums: additive results of all micro-batches of this rank (for example `nll` and `targets`), on the device.
-        grad_norm: global gradient norm before clipping.
+        grad_norm: global gradient norm before clipping; nan if a gradient is not finite.
     """
 
     sums: dict[str, Tensor]
@@ -72,6 +74,32 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
+class _DeferredErrors(TorchCheckpointEngine):  # type: ignore[misc]
+    """Writes DeepSpeed's files and keeps the first error for later.
+
+    An error raised while DeepSpeed saves would leave the other ranks waiting in the barriers of its `save_checkpoint`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+
+    def save(self, state_dict: Any, path: str) -> None:
+        """Write one file."""
+        try:
+            with Path(path).open("wb") as handle:
+                torch.save(state_dict, handle)
+        except Exception as error:
+            self.error = self.error or error
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder."""
+        try:
+            super().makedirs(path, exist_ok)
+        except OSError as error:
+            self.error = self.error or error
+
+
 class ZeroEngine:
     """DeepSpeed with ZeRO 1, 2 or 3 around a plain module.
 
@@ -91,6 +119,7 @@ class ZeroEngine:
             model=module, optimizer=optimizer, config=deepspeed_config(config, world.size), dist_init_required=False
         )
         read_back(self._engine, config, world.size)
+        self._writer = self._engine.checkpoint_engine = _DeferredErrors()
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
@@ -108,7 +137,8 @@ class ZeroEngine:
             self._engine.backward(out["loss"])
             _add(sums, out)
             self._engine.step()
-        return StepResult(sums, float(self._engine.get_global_grad_norm()))
+        norm = float(self._engine.get_global_grad_norm())
+        return StepResult(sums, norm if norm >= 0 else math.nan)  # DeepSpeed says -1 where the norm is not finite
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
@@ -131,7 +161,10 @@ class ZeroEngine:
 
     def save_native(self, folder: Path) -> None:
         """Write this rank's shards; collective."""
+        self._writer.error = None
         self._engine.save_checkpoint(str(folder), tag=_TAG, client_state={}, save_latest=False)
+        if self._writer.error is not None:
+            raise self._writer.error
 
     def load_native(self, folder: Path) -> None:
         """Read this rank's shards written under the same topology; collective.

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from data_prep.configfile import config_sha, flatten, resolved
 from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore
+from pipeline.complete import run_folder
 from pipeline.config.schema import EngineConfig
 from pipeline.distributed import World, on_main
-from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
 from pipeline.tracking.uri import resolve_uri
 from pipeline.train.engine import ZeroEngine
 from pipeline.train.trainer import Job, Trainer
-
-
-def run_folder(config: EngineConfig) -> RunFolder:
-    """Where a run lives."""
-    return RunFolder(Path(config.run.dir) / config.run.name)
 
 
 def say_on(world: World) -> Callable[[str], None]:
@@ -61,7 +55,7 @@ def run_job(
     Returns:
         The content of `result.json`.
     """
-    run = run_folder(config)
+    run = run_folder(config.run)
     say = say_on(world)
     uri = tracking_uri(config)
     on_main(world, run.lock)

@@ -114,7 +114,7 @@ class Trainer:
         """Train to the end, from the newest good checkpoint if there is one; returns the final validation metrics.
 
         Raises:
-            UserError: the checkpoints do not fit this run, or the loss is no longer finite.
+            UserError: the checkpoints do not fit this run, or the gradient is no longer finite.
         """
         self._resume()
         if self._world.is_main:
@@ -176,18 +176,18 @@ class Trainer:
             result = self._engine.train_step(micro_batches, lr)
             self.cursor = Cursor(step, self.cursor.samples + config.train.global_batch, consumed)
             last = step == job.total_steps
+            if not math.isfinite(result.grad_norm):  # also between log lines: such weights must not be saved
+                raise UserError(
+                    f"the gradient is not finite at step {step}",
+                    where=config.run.name,
+                    fix="lower optimizer.lr or lengthen schedule.warmup_tokens; the last checkpoint is kept",
+                )
             if step % config.train.log_every == 0 or last:
                 metrics = job.metrics(reduce_sums(result.sums))
                 now = time.monotonic()
                 rate = (step - shown_step) * per_step / max(now - shown_at, 1e-9)
                 shown_at, shown_step = now, step
                 self._log_step(metrics, lr, result.grad_norm, rate)
-                if not math.isfinite(metrics["loss"]):
-                    raise UserError(
-                        f"the loss is {metrics['loss']} at step {step}",
-                        where=config.run.name,
-                        fix="lower optimizer.lr or lengthen schedule.warmup_tokens; the last checkpoint is kept",
-                    )
             if step % config.validation.every == 0 or last:
                 final = self._validate()
             if step % config.checkpoint.every == 0 or last:

@@ -1,0 +1,46 @@
+"""Run the whole chain from raw input to the report: `python launch/demo.py [CHAIN] [KEY=VALUE]...`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
+
+import typer
+
+from data_prep.configfile import load
+from launch import command
+from pipeline.chain import HOME, ChainConfig, StepFailed, run
+
+Chain = Annotated[str, typer.Argument(metavar="[CHAIN]", help="YAML file that lists the steps, see configs/chain/.")]
+
+
+def main(chain: Chain = str(HOME / "configs" / "chain" / "demo.yaml"), overrides: command.Overrides = None) -> None:
+    """Run the whole chain: raw input, data preparation, pretraining, fine-tuning, evaluation, report.
+
+    What is complete is recognised and left out; after an interruption the same command goes on.
+
+    Examples:
+
+      python launch/demo.py
+
+      python launch/demo.py configs/chain/demo.yaml root=runs/other
+
+      WEBTEXT_DATA_ROOT=/data python launch/demo.py configs/chain/e2e.yaml
+    """
+    settings = load(chain, ChainConfig, overrides or [])
+    try:
+        run(settings, chain)
+    except StepFailed as failed:
+        print(
+            f"stopped: {failed.title} ended with exit code {failed.code}; "
+            "run the same command again to continue from what is complete",
+            file=sys.stderr,
+        )
+        sys.exit(failed.code if 0 < failed.code < 128 else 1)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,257 @@
+"""The whole chain as one list of commands, from raw input to the report.
+
+Each step is a command that a user could type; the chain only fills in paths, leaves out what is complete, and stops at
+the first failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from data_prep import configfile, store
+from data_prep.configfile import Count, Settings
+from data_prep.errors import UserError
+from data_prep.progress import clock
+from pipeline.complete import AnyConfig, result_of
+from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
+from pipeline.launcher import DEEPSPEED_PORT, OWNER_PID, free_port, port_is_free
+
+HOME = Path(__file__).resolve().parent.parent
+"""Folder that holds launch/ and configs/."""
+
+
+class StepConfig(Settings):
+    """One training or evaluation command.
+
+    Attributes:
+        config: its file, relative to the file that names it.
+        set: settings that win over the file, `section.key=value`.
+    """
+
+    config: str
+    set: tuple[str, ...] = ()
+
+
+class InputConfig(Settings):
+    """Raw input of data preparation.
+
+    Attributes:
+        dumps: Pushshift files; environment variables are filled in.
+        archives: WARC files; likewise.
+    """
+
+    dumps: list[str]
+    archives: list[str]
+
+
+class ChainConfig(Settings):
+    """The whole chain.
+
+    Attributes:
+        root: everything is written below this folder.
+        input: raw input; if not given, it is made from the documentation on this machine.
+        data: the data-preparation step.
+        pretrain: pretraining steps; the others start from the first one's last checkpoint.
+        finetune: fine-tuning steps.
+        evaluate: evaluation steps.
+        ranks: processes per training step.
+        device: "cpu", or "auto" for GPUs where there are any.
+        experiment: MLflow experiment.
+    """
+
+    root: str
+    input: InputConfig | None = None
+    data: StepConfig
+    pretrain: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
+    finetune: tuple[StepConfig, ...] = ()
+    evaluate: tuple[StepConfig, ...] = ()
+    ranks: Count = 2
+    device: Literal["cpu", "auto"] = "cpu"
+    experiment: str = "webtext"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the chain.
+
+    Attributes:
+        title: what it does, in a few words.
+        command: the arguments, program first.
+        is_complete: whether there is nothing left to do; cheap.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    is_complete: Callable[[], bool]
+
+
+def _relative(path: Path) -> str:
+    """The path as a user in the present folder would type it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _program(name: str) -> str:
+    """A command installed beside this Python, or on the search path."""
+    beside = Path(sys.executable).parent / name
+    return _relative(beside) if beside.exists() else name
+
+
+def _port() -> tuple[str, ...]:
+    """A port option for `deepspeed` where its usual port is taken."""
+    return () if port_is_free(DEEPSPEED_PORT) else ("--master_port", str(free_port()))
+
+
+def _script(name: str) -> tuple[str, ...]:
+    return (_relative(Path(sys.executable)), _relative(HOME / "launch" / name))
+
+
+def _expand(patterns: Sequence[str], where: str) -> str:
+    """Patterns with environment variables filled in, as an override's value.
+
+    Raises:
+        UserError: a variable is not set.
+    """
+    filled = [os.path.expandvars(pattern) for pattern in patterns]
+    for pattern in filled:
+        if "$" in pattern:
+            name = pattern.partition("$")[2].strip("{").partition("}")[0].partition("/")[0]
+            raise UserError(
+                f"the environment variable {name} is not set", where=f"{where}, {pattern}", fix=f"set {name}=FOLDER"
+            )
+    return "[" + ", ".join(filled) + "]"
+
+
+def _run_is_complete(path: str, schema: type[AnyConfig], overrides: Sequence[str]) -> bool:
+    try:
+        return result_of(configfile.load(path, schema, overrides)) is not None
+    except UserError:
+        return False  # what it reads is not there yet; the step itself says so if it stays away
+
+
+def steps(chain: ChainConfig, file: str) -> list[Step]:
+    """The commands of a chain, in order.
+
+    Args:
+        chain: the chain.
+        file: the file it was read from; step configs are relative to it.
+
+    Raises:
+        UserError: a step's config is missing or wrong.
+    """
+    root, home = chain.root, Path(file).parent
+    data, shards = store.join(root, "data"), store.join(root, "data", "shards")
+    found: list[Step] = []
+
+    def never() -> bool:
+        return False
+
+    if chain.input is None:
+        made = store.join(root, "input")
+        found.append(Step("make the raw input", (_program("data-prep"), "demo-input", made), never))
+        dumps, archives = f"[{made}/dump/RS_demo.zst]", f"['{made}/pages/part-*.warc.gz']"
+    else:
+        dumps = _expand(chain.input.dumps, "input.dumps")
+        archives = _expand(chain.input.archives, "input.archives")
+    prepare = (f"root={data}", f"inputs.dumps={dumps}", f"inputs.archives={archives}", *chain.data.set)
+    found.append(
+        Step("prepare the data", (_program("data-prep"), "run", _relative(home / chain.data.config), *prepare), never)
+    )
+    tracking = (f"run.dir={root}", f"tracking.experiment={chain.experiment}")
+    found.append(Step("track the data", (*_script("track.py"), "data", data, "--experiment", chain.experiment), never))
+    deepspeed = (_program("deepspeed"), "--log_level", "error", *_port(), "--num_accelerators", str(chain.ranks))
+
+    def train(title: str, script: str, step: StepConfig, schema: type[AnyConfig], overrides: Sequence[str]) -> None:
+        path = _relative(home / step.config)
+        settings = [*tracking, *overrides, *step.set]
+        name = configfile.load(path, schema, settings).run.name
+        launcher = deepspeed if script != "evaluate.py" else _script(script)[:1]
+        command = (*launcher, _relative(HOME / "launch" / script), path, *settings)
+        found.append(Step(f"{title} {name}", command, lambda: _run_is_complete(path, schema, settings)))
+
+    for step in chain.pretrain:
+        train("pretrain", "pretrain.py", step, PretrainConfig, [f"data.path={shards}"])
+    first = configfile.load(str(home / chain.pretrain[0].config), PretrainConfig, chain.pretrain[0].set)
+    latest = store.join(root, first.run.name, "checkpoints", "latest")
+    for step in chain.finetune:
+        labelled = [f"init.checkpoint={latest}", f"task.path={data}/tasks/labelled"]
+        train("fine-tune", "finetune.py", step, FinetuneConfig, labelled)
+    for step in chain.evaluate:
+        held_out = [f"checkpoint={latest}", f"perplexity.path={shards}", f"choice.path={data}/tasks/choice/test.jsonl"]
+        train("evaluate", "evaluate.py", step, EvaluateConfig, held_out)
+    report = store.join(root, "report.html")
+    uri = f"sqlite:///{root}/mlflow.db"
+    compare = (*_script("compare.py"), "--experiment", chain.experiment, "--uri", uri, "--output", report)
+    found.append(Step("compare", compare, never))
+    return found
+
+
+class StepFailed(Exception):
+    """A command of the chain ended with an error.
+
+    Attributes:
+        title: the step.
+        code: its exit code.
+    """
+
+    def __init__(self, title: str, code: int) -> None:
+        super().__init__(title, code)
+        self.title, self.code = title, code
+
+
+def run(chain: ChainConfig, file: str) -> None:
+    """Run what is not complete.
+
+    Raises:
+        StepFailed: a step ended with another exit code than 0.
+    """
+    everything = steps(chain, file)
+    begin = time.monotonic()
+    for number, step in enumerate(everything, 1):
+        heading = f"[{number}/{len(everything)}] {step.title}"
+        if step.is_complete():
+            print(f"{heading}: complete", flush=True)
+            continue
+        print(f"{heading}\n  $ {' '.join(step.command)}", flush=True)
+        start = time.monotonic()
+        code = _call(step.command, chain.device)
+        if code != 0:
+            raise StepFailed(step.title, code)
+        print(f"  {step.title}: {clock(time.monotonic() - start)}", flush=True)
+    root = chain.root
+    first = configfile.load(str(Path(file).parent / chain.pretrain[0].config), PretrainConfig, chain.pretrain[0].set)
+    print(
+        f"""
+All done in {clock(time.monotonic() - begin)}.
+  data         {root}/data  (token shards: {root}/data/shards)
+  checkpoints  {root}/{first.run.name}/checkpoints
+  report       {root}/report.html
+  MLflow       {_program("mlflow")} ui --backend-store-uri sqlite:///{root}/mlflow.db"""
+    )
+
+
+def _call(command: Sequence[str], device: str) -> int:
+    """Run a command in a session of its own, so that nothing of it outlives an interruption."""
+    env = {**os.environ, OWNER_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    if device == "cpu":
+        env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, env=env, start_new_session=True)
+    try:
+        return process.wait()
+    except BaseException:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        raise

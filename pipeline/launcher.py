@@ -1,0 +1,76 @@
+"""Launching: free ports, and an end of the ranks when what launched them is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+
+import psutil
+
+OWNER_PID = "WEBTEXT_OWNER_PID"
+"""Environment variable naming a process without which the ranks must not go on."""
+_LAUNCHERS = ("deepspeed", "torchrun", "torch.distributed")
+
+
+DEEPSPEED_PORT = 29500
+"""Where the `deepspeed` launcher meets its ranks unless told otherwise."""
+
+
+def free_port() -> int:
+    """A TCP port that is free on the loopback address now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a TCP port can be bound on this machine now."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def end_with_launcher() -> None:
+    """End this rank when a launcher above it is gone.
+
+    A SIGKILL of `deepspeed` leaves its ranks running as orphans, which would go on writing into the run's folder.
+    """
+    watched: list[psutil.Process] = []
+    parent = psutil.Process().parent()
+    while parent is not None:
+        try:
+            if not any(name in " ".join(parent.cmdline()) for name in _LAUNCHERS):
+                break
+        except psutil.Error:
+            break
+        watched.append(parent)
+        parent = parent.parent()
+    if "RANK" in os.environ and os.getppid() == 1 and not watched:
+        sys.exit("the launcher is gone")  # it died while this rank was still starting
+    if OWNER_PID in os.environ:
+        try:
+            watched.append(psutil.Process(int(os.environ[OWNER_PID])))
+        except psutil.NoSuchProcess:
+            sys.exit(1)
+    if not watched:
+        return
+
+    def watch() -> None:
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in watched):
+            time.sleep(0.5)
+        os._exit(1)
+
+    def safely() -> None:
+        try:
+            watch()
+        except psutil.NoSuchProcess:
+            os._exit(1)
+
+    threading.Thread(target=safely, name="launcher-watch", daemon=True).start()

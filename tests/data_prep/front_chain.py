@@ -1,0 +1,124 @@
+"""Tiny dumps and archives made on the spot, and the stages from dump to filtered documents run over them.
+
+`python front_chain.py FOLDER` runs the stages over the input in FOLDER/input into FOLDER/out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+from data_prep.filter import FilterSettings, FilterStage
+from data_prep.links import LinksSettings, LinksStage
+from data_prep.manifest import FileRef, StageManifest
+from data_prep.pages import PagesSettings, PagesStage
+from data_prep.reddit import SubmissionsStage
+from data_prep.runner import run_stage
+
+PARTITIONS = 3
+SENTENCE = "the river of time runs past every house and no one in the town has ever seen where it ends"
+
+
+def post(url: str | None, score: int | None = 5, **fields: Any) -> dict[str, Any]:
+    """A submission in the form of the dumps."""
+    row = {"id": "x1", "url": url, "score": score, "created_utc": 1_300_000_000, "subreddit": "test", "is_self": False}
+    return {**row, **fields}
+
+
+def write_dump(path: Path, rows: list[Any]) -> Path:
+    """A .zst dump; a row that is bytes is written as it is."""
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(zstandard.ZstdCompressor().compress(b"".join(line + b"\n" for line in lines)))
+    return path
+
+
+def html(number: int, paragraphs: int = 6) -> bytes:
+    """An English page with a text of its own."""
+    body = "".join(f"<p>Part {i} of story {number}: {SENTENCE}.</p>" for i in range(paragraphs))
+    page = f"<html><head><title>Story {number}</title></head><body><article>{body}</article></body></html>"
+    return page.encode()
+
+
+def write_warc(path: Path, pages: list[tuple[Any, ...]], gzip: bool = True) -> Path:
+    """A WARC of (url, body[, content type[, status]]) with a request record before each response."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as handle:
+        writer = WARCWriter(handle, gzip=gzip)
+        for url, body, *rest in pages:
+            kind, status = (*rest, *("text/html", "200 OK")[len(rest) :])
+            fixed = {"WARC-Date": "2020-01-01T00:00:00Z", "WARC-Record-ID": f"<urn:test:{hash_of(url)}>"}
+            request = StatusAndHeaders("GET / HTTP/1.1", [("Host", "x")], is_http_request=True)
+            response = StatusAndHeaders(status, [("Content-Type", kind)] if kind else [], protocol="HTTP/1.1")
+            for name, headers, payload in (("request", request, b""), ("response", response, body)):
+                writer.write_record(
+                    writer.create_warc_record(
+                        url, name, payload=io.BytesIO(payload), http_headers=headers, warc_headers_dict=dict(fixed)
+                    )
+                )
+    return path
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def refs(*paths: Path) -> list[FileRef]:
+    return [FileRef.of(str(path)) for path in paths]
+
+
+def links_manifest(
+    folder: Path, dumps: list[Path], settings: LinksSettings | None = None, workers: int = 1
+) -> tuple[LinksStage, StageManifest]:
+    """Run the first two stages."""
+    settings = settings or LinksSettings()
+    submissions = SubmissionsStage(
+        str(folder / "submissions"), settings, {"dumps": refs(*dumps)}, {"dumps": "raw"}, partitions=PARTITIONS
+    )
+    made = run_stage(submissions, workers, say=_quiet)
+    links = LinksStage(
+        str(folder / "links"),
+        settings,
+        {"submissions": made.files(submissions.folder, "0")},
+        {"submissions": made.digest},
+        partitions=PARTITIONS,
+    )
+    return links, run_stage(links, workers, say=_quiet)
+
+
+def run(folder: Path, workers: int = 2) -> None:
+    """All four stages."""
+    dumps = sorted((folder / "input").glob("RS_*"))
+    archives = sorted((folder / "input").glob("*.warc.gz"))
+    links, found = links_manifest(folder / "out", dumps, workers=workers)
+    pages = PagesStage(
+        str(folder / "out" / "pages"),
+        PagesSettings(task_bytes=10_000),
+        {"archives": refs(*archives), "links": found.files(links.folder, "part-")},
+        {"archives": "raw", "links": found.digest},
+        source="test",
+    )
+    documents = run_stage(pages, workers, say=_quiet)
+    stage = FilterStage(
+        str(folder / "out" / "filter"),
+        FilterSettings(),
+        {"documents": documents.files(pages.folder, "part-")},
+        {"documents": documents.digest},
+    )
+    run_stage(stage, workers, say=_quiet)
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))

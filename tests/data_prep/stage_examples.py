@@ -1,0 +1,67 @@
+"""Tiny stages for the tests of the runner; a module of its own, so that worker processes can import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from data_prep.configfile import Settings
+from data_prep.errors import UserError
+from data_prep.manifest import FileRef, Totals
+from data_prep.stage import Stage, Task, TaskOutput
+
+NUMBERS = pa.schema([pa.field("n", pa.int64())])
+
+
+class NumbersSettings(Settings):
+    """`above`: rows up to it are dropped."""
+
+    above: int = 0
+
+
+class NumbersStage(Stage):
+    """Keeps the numbers of each text file that are large enough. A file's first line may ask for trouble."""
+
+    name: ClassVar[str] = "numbers"
+    is_filter: ClassVar[bool] = True
+    settings: NumbersSettings
+
+    def plan(self) -> list[Task]:
+        return self.one_task_per_file("files")
+
+    def run_task(self, task: Task, out: TaskOutput) -> None:
+        (ref,) = task.inputs["files"]
+        rows = out.rows(f"part-{task.index:05d}.parquet", NUMBERS)
+        for line in Path(ref.path).read_text().split():
+            out.rows_in += 1
+            if line == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif line.startswith("kill-once:"):
+                flag = Path(line.partition(":")[2])
+                if not flag.exists():
+                    flag.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            elif line == "bad":
+                raise UserError("a bad line", where=ref.path, fix="mend it")
+            elif line == "bug":
+                raise KeyError("a bug")
+            elif int(line) <= self.settings.above:
+                out.drop("too small", id=line, url=f"https://e.org/{line}", score=float(line))
+            else:
+                rows.add({"n": int(line)})
+                out.rows_out += 1
+            out.advance(out.rows_in, 10, "rows")
+        time.sleep(float(os.environ.get("NUMBERS_PAUSE", 0)))
+
+    def finish(self, outputs: Any, totals: Totals) -> dict[str, Any]:
+        return {"files": len(outputs)}
+
+
+def numbers_stage(folder: str, files: list[str], **settings: Any) -> NumbersStage:
+    """The stage over text files as they are now."""
+    return NumbersStage(folder, NumbersSettings(**settings), {"files": [FileRef.of(f) for f in files]}, {"files": "f"})

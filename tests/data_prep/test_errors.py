@@ -1,0 +1,44 @@
+import errno
+import pickle
+
+import pytest
+
+from data_prep.errors import CorruptFile, UserError, exit_on_user_error, full_disk
+
+
+def test_one_line_with_what_where_and_fix() -> None:
+    error = UserError("the\nthing is bad", where="a.txt:3", fix="mend it")
+    assert str(error) == "a.txt:3: the thing is bad; mend it"
+    assert str(UserError("bad")) == "bad"
+
+
+@pytest.mark.parametrize("kind", [UserError, CorruptFile])
+def test_survives_the_way_between_processes(kind: type[UserError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("bad", where="here", fix="mend")))
+    assert type(error) is kind
+    assert (error.what, error.where, error.fix) == ("bad", "here", "mend")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("bad", where="f"), 2, "error: f: bad\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "f"), 2, "error: f: no space left on the device"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_exit_code_and_one_line_on_stderr(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit, exit_on_user_error():
+        raise error
+    assert exit.value.code == code
+    shown = capsys.readouterr().err
+    assert shown.startswith(line)
+    assert shown.count("\n") == 1
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(PermissionError), exit_on_user_error():
+        raise PermissionError(errno.EACCES, "no")
+    assert full_disk(PermissionError(errno.EACCES, "no"), "f") is None

@@ -1,0 +1,199 @@
+"""Whole stages in worker processes: same bytes, skip, resume, and every way to fail."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+from stage_examples import NumbersStage, numbers_stage
+
+from data_prep import store
+from data_prep.errors import UserError
+from data_prep.manifest import StageManifest
+from data_prep.runner import run_stage
+from data_prep.stage import TaskOutput
+
+
+def inputs(folder: Path, *texts: str) -> list[str]:
+    paths = []
+    for i, text in enumerate(texts):
+        path = folder / f"{i}.txt"
+        path.write_text(text)
+        paths.append(str(path))
+    return paths
+
+
+def files(folder: str) -> dict[str, str]:
+    """sha256 of every file of a stage but the logs, which carry times."""
+    root = Path(folder)
+    return {
+        str(p.relative_to(root)): store.sha256_of(str(p))
+        for p in root.rglob("*")
+        if p.is_file() and p.relative_to(root).parts[0] != "logs"
+    }
+
+
+def in_process(stage: NumbersStage, order: list[int]) -> None:
+    tasks = stage.plan()
+    for index in order:
+        with TaskOutput(stage, tasks[index]) as out:
+            stage.run_task(tasks[index], out)
+
+
+def test_same_bytes_with_any_workers_and_order_then_skip_repair_and_remake(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "1 2", "3 -4", "5")
+    one, two, reverse = (numbers_stage(str(tmp_path / name), given) for name in ("one", "two", "reverse"))
+    first = run_stage(one, workers=1)
+    assert run_stage(two, workers=2) == first
+    in_process(reverse, [2, 1, 0])
+    said: list[str] = []
+    assert run_stage(reverse, workers=2, say=said.append) == first
+    assert files(one.folder) == files(two.folder) == files(reverse.folder)
+    assert not [name for name in files(one.folder) if name.endswith(".tmp") or name.startswith("progress")]
+    assert first.totals.rows_out == 4
+    assert first.summary == {"files": 6}
+    assert StageManifest.load(one.folder) == first
+    # `reverse` found all tasks complete and started nothing.
+    assert any("complete, verified" in line for line in said)
+    assert not Path(reverse.folder, "logs").exists()
+
+    # One flipped byte: that task alone is done again.
+    path = Path(one.folder, "part-00001.parquet")
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(data)
+    before = {p: p.stat().st_ino for p in Path(one.folder).glob("part-*")}
+    said.clear()
+    assert run_stage(one, workers=2, say=said.append) == first
+    assert said[0] == "numbers: continuing, 2 of 3 tasks are complete"
+    assert [p.name for p, inode in before.items() if p.stat().st_ino != inode] == [path.name]
+    assert files(one.folder) == files(two.folder)
+
+    # Other settings: all is made anew, and the line says why.
+    said.clear()
+    Path(one.folder, "stale").touch()
+    changed = numbers_stage(one.folder, given, above=2)
+    assert run_stage(changed, workers=2, say=said.append).totals.rows_out == 2
+    assert said[0] == "numbers: settings changed (above 0 -> 2); making it anew"
+    assert "stale" not in files(one.folder)
+
+
+def test_a_changed_input_is_said(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "1")
+    stage = numbers_stage(str(tmp_path / "out"), given)
+    in_process(stage, [0])
+    run_stage(stage, workers=1)
+    Path(given[0]).write_text("1 2")
+    said: list[str] = []
+    assert run_stage(numbers_stage(stage.folder, given), workers=1, say=said.append).totals.rows_out == 2
+    assert said[0] == "numbers: the input changed; making it anew"
+
+
+@pytest.mark.parametrize(
+    ("text", "above", "alarm"),
+    [
+        ("1 2 3", 0, "kept 100.00 % of 3 rows"),
+        (" ".join(map(str, range(1, 202))), 200, "kept 0.50 % of 201"),
+        ("1 2", 1, ""),
+    ],
+)
+def test_alarms(tmp_path: Path, text: str, above: int, alarm: str) -> None:
+    stage = numbers_stage(str(tmp_path / "out"), inputs(tmp_path, text), above=above)
+    in_process(stage, [0])
+    said: list[str] = []
+    run_stage(stage, workers=1, say=said.append)
+    warnings = [line for line in said if line.startswith("WARNING: numbers kept")]
+    assert len(warnings) == bool(alarm)
+    assert alarm in "".join(warnings)
+
+
+def test_a_bad_file_stops_its_task_alone_and_is_named(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "1", "2 bad", "3", "bad", "4")
+    stage = numbers_stage(str(tmp_path / "out"), given)
+    with pytest.raises(UserError) as error:
+        run_stage(stage, workers=2)
+    assert str(error.value) == f"{given[1]}: a bad line (1 more tasks failed: [3]); mend it"
+    done = sorted(p.name for p in Path(stage.folder, "tasks").iterdir())
+    assert done == ["00000.json", "00002.json", "00004.json"]
+    assert not Path(stage.folder, "part-00001.parquet").exists()
+    assert not [name for name in files(stage.folder) if name.endswith(".tmp")]
+    with pytest.raises(FileNotFoundError):
+        StageManifest.load(stage.folder)
+
+
+def test_a_bug_is_no_user_error_and_its_log_is_named(tmp_path: Path) -> None:
+    stage = numbers_stage(str(tmp_path / "out"), inputs(tmp_path, "bug"))
+    with pytest.raises(RuntimeError, match="stage numbers, task 0 failed; its log: ") as error:
+        run_stage(stage, workers=1)
+    assert isinstance(error.value.__cause__, KeyError)
+    log = Path(str(error.value).partition("its log: ")[2])
+    assert "a bug" in log.read_text()
+
+
+def test_a_killed_worker_is_tried_again_and_then_reported(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "1", f"7 kill-once:{tmp_path / 'flag'}", "kill", "3")
+    stage = numbers_stage(str(tmp_path / "out"), given)
+    with pytest.raises(
+        UserError, match=r"^stage numbers: task 2 was killed 2 times when run alone \(out of memory\?\)"
+    ):
+        run_stage(stage, workers=2)
+    assert (tmp_path / "flag").exists()
+    done = sorted(p.name for p in Path(stage.folder, "tasks").iterdir())
+    assert done == ["00000.json", "00001.json", "00003.json"]
+
+
+PROGRAM = """
+import sys
+from data_prep.errors import exit_on_user_error
+from data_prep.runner import run_stage
+from stage_examples import numbers_stage
+if __name__ == "__main__":
+    with exit_on_user_error():
+        run_stage(numbers_stage(sys.argv[1], sys.argv[2:]), workers=2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_and_run_again(tmp_path: Path, how: signal.Signals) -> None:
+    given = inputs(tmp_path, *(f"{i} -1 {i + 1}" for i in range(1, 7)))
+    killed, whole = str(tmp_path / "killed"), str(tmp_path / "whole")
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    here = Path(__file__).parent
+    child = subprocess.Popen(
+        [sys.executable, str(script), killed, *given],
+        env={**os.environ, "NUMBERS_PAUSE": "0.5", "PYTHONPATH": f"{here.parents[1]}:{here}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(Path(killed).glob("tasks/*.json")) and child.poll() is None:
+        time.sleep(0.01)
+    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    child.send_signal(how)
+    _, errors = child.communicate(timeout=30)
+    if how == signal.SIGINT:
+        assert child.returncode == 130
+        assert errors.splitlines()[-1] == "interrupted: run the same command again to continue"
+        assert "Traceback" not in errors
+    complete = len(list(Path(killed).glob("tasks/*.json")))
+    assert 0 < complete < 6
+    # No worker outlives its parent.
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+    said: list[str] = []
+    stage = numbers_stage(killed, given)
+    run_stage(stage, workers=1, say=said.append)
+    assert said[0] == f"numbers: continuing, {complete} of 6 tasks are complete"
+    other = numbers_stage(whole, given)
+    in_process(other, list(range(6)))
+    run_stage(other, workers=1)
+    assert files(killed) == files(whole)
+    assert orjson.loads(Path(killed, "stage.json").read_bytes())["totals"]["rows_out"] == 12

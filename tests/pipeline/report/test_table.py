@@ -1,0 +1,84 @@
+import dataclasses
+import io
+
+import pytest
+from report_runs import all_runs, comparison, data_run, finetune_run, pretrain_run
+from rich.console import Console
+
+from pipeline.report import table
+from pipeline.report.query import RunView
+
+
+def rows(found: table.Table) -> list[dict[str, str]]:
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def test_the_funnel_has_counts_and_reasons_most_frequent_first() -> None:
+    first = rows(table.data_table("root", comparison().data["/chain/data"]))[0]
+    assert first == {
+        "stage": "submissions",
+        "rows in": "61,234",
+        "rows out": "48,110",
+        "time (s)": "1.5",
+        "left out, by reason": "self post 9,120, no url 4,004",
+    }
+
+
+def test_pretraining_shows_the_settings_that_differ_and_the_numbers() -> None:
+    found = table.pretrain_table(comparison().pretrain)
+    assert "optimizer.lr" in found.columns
+    assert not {"model.n_layer", "run.name", "data.unigram_entropy", "status"} & set(found.columns)
+    fast = rows(found)[1]
+    assert (fast["run"], fast["optimizer.lr"], fast["tokens"]) == ("fast", "1e-3", "3,000")
+    assert (fast["val loss (nats)"], fast["val perplexity"]) == ("4.000", "54.6")
+    assert (fast["val bits/byte"], fast["tokens/s"]) == ("1.250", "12,345")
+    assert "6.500 nats" in found.note
+
+
+def test_an_unfinished_run_brings_a_column_for_the_status() -> None:
+    runs = [pretrain_run("a", "1", 4.0), dataclasses.replace(pretrain_run("b", "1", 4.0), status="KILLED")]
+    assert [row["status"] for row in rows(table.pretrain_table(runs))] == ["FINISHED", "KILLED"]
+
+
+def test_finetuning_names_the_initial_weights_the_best_accuracy_and_the_floor() -> None:
+    first, second = rows(table.finetune_table([finetune_run("pretrained", 0.8), finetune_run("random", 0.55)]))
+    assert (first["initial weights"], second["initial weights"]) == ("pretrained", "random")
+    assert (first["best val accuracy"], first["test accuracy"], first["majority class"]) == (
+        "85.0 %",
+        "80.0 %",
+        "20.0 %",
+    )
+
+
+def test_evaluation_names_its_model_and_stands_beside_chance() -> None:
+    found = comparison()
+    (row,) = rows(table.evaluate_table(found.evaluate, found.runs))
+    assert (row["model"], row["ppl/token"], row["ppl/word"], row["ppl/byte"]) == ("fast", "61.25", "402.5", "2.710")
+    assert (row["choice accuracy"], row["chance"]) == ("41.2 ± 2.1 %", "25.0 %")
+
+
+def test_lineage_names_digest_and_run_of_what_a_run_was_made_from() -> None:
+    run = RunView(
+        "0123456789", "gpt", "pretrain", tags={"upstream.shards": "f" * 64, "upstream.shards.run_id": "e" * 32}
+    )
+    (row,) = rows(table.lineage_table([run]))
+    assert (row["run id"], row["made from"]) == ("01234567", "shards ffffffff (run eeeeeeee)")
+
+
+@pytest.mark.parametrize("runs", [[], [data_run("links", 0, (0, 0), {})], [RunView("x", "bare", "evaluate")]])
+def test_few_runs_or_bare_ones_make_fewer_tables(runs: list[RunView]) -> None:
+    found = table.tables(comparison(runs))
+    assert len(found) == (2 if runs else 0)
+    for one in found:
+        assert all(len(row) == len(one.columns) for row in one.rows)
+
+
+def test_plain_text_is_aligned_and_a_terminal_gets_every_cell() -> None:
+    for found in table.tables(comparison(all_runs())):
+        lines = table.plain(found).splitlines()[1 : 2 + len(found.rows)]
+        start = lines[0].index(found.columns[1].split()[0])
+        if found.left > 1:
+            assert all(line[start - 1] == " " and line[start] != " " for line in lines)
+        out = io.StringIO()
+        table.show(found, Console(file=out, force_terminal=True, width=400))
+        assert all(cell in out.getvalue() for row in found.rows for cell in row)
