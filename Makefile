@@ -33,7 +33,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/benchmarks -s -p no:cacheprovider -m benchmark
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s -p no:cacheprovider -m benchmark
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

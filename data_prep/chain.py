@@ -25,7 +25,7 @@ from data_prep.manifest import FileRef, StageManifest
 from data_prep.pages import PagesStage
 from data_prep.progress import clock
 from data_prep.reddit import SubmissionsStage
-from data_prep.runner import Say, run_stage, say
+from data_prep.runner import ExecutorName, Say, run_stage, say
 from data_prep.shard_stage import ShardsStage, ShardsStageSettings
 from data_prep.stage import REMOVED_PREFIX, Stage
 from data_prep.tasks import TasksStage, TasksStageSettings
@@ -204,10 +204,12 @@ class Chain:
         config: the corpus.
         workers: processes at a time.
         say: prints a line.
+        executor: what runs them.
     """
 
-    def __init__(self, config: DataConfig, workers: int, say: Say = say) -> None:
+    def __init__(self, config: DataConfig, workers: int, say: Say = say, executor: ExecutorName = "local") -> None:
         self._config, self._workers, self._say = config, workers, say
+        self._executor: ExecutorName = executor
         self._manifests: dict[str, StageManifest] = {}
         self._raw: Digests = {}
 
@@ -246,7 +248,7 @@ class Chain:
             if source == RAW:
                 self._raw[label] = store.digest([ref.sha256 for ref in inputs[label]])
         stage = step.build(self._config, self.folder(step), inputs, self._upstream(step))
-        manifest = run_stage(stage, self._workers, self._say)
+        manifest = run_stage(stage, self._workers, self._say, self._executor)
         self._manifests[step.name] = manifest
         for name, value in manifest.summary.items():
             self._say(f"    WARNING: {value}" if name == "warning" else f"      {name}: {value}")

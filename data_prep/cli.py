@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,21 +26,37 @@ Exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 inte
 """
 _EXAMPLES = """Examples:
 
-data-prep run configs/data/webtext.yaml
+data-prep {command} configs/data/demo.yaml
 
-data-prep run configs/data/demo.yaml root=runs/other tokenizer.vocab_size=4096 --workers 2
+data-prep {command} configs/data/demo.yaml root=runs/other --workers 2
 
-data-prep {command} configs/data/webtext.yaml
+DUMPS=/dumps WARCS=/warcs data-prep {command} configs/data/webtext.yaml
+
+RAY_ADDRESS=auto data-prep {command} configs/data/webtext.yaml --executor ray
 """
 
 app = typer.Typer(help=_ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, for example configs/data/webtext.yaml")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="settings that win over the file", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="settings that win over the file, section.key=value", show_default=False),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="processes at a time; default: one a core", show_default=False)
+    int | None,
+    typer.Option(min=1, help="tasks at a time; default: one a core, here or of the cluster", show_default=False),
+]
+
+
+class ExecutorChoice(Enum):
+    """What runs the tasks of a stage."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+Executor = Annotated[
+    ExecutorChoice, typer.Option(help="processes here, or a Ray cluster (RAY_ADDRESS) that sees the same folders")
 ]
 
 
@@ -48,33 +65,51 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _chain(config: str, overrides: list[str] | None, workers: int | None) -> Chain:
+def _chain(config: str, overrides: list[str] | None, workers: int | None, executor: ExecutorChoice) -> Chain:
     from data_prep import configfile
     from data_prep.chain import Chain
     from data_prep.config import DataConfig
 
-    return Chain(configfile.load(config, DataConfig, overrides or []), workers or cores())
+    settings = configfile.load(config, DataConfig, overrides or [])
+    if executor is ExecutorChoice.RAY:
+        from data_prep.ray_executor import connect
+
+        available = connect()
+    else:
+        available = cores()
+    return Chain(settings, workers or available, executor=executor.value)
 
 
-@app.command(epilog=_EXAMPLES.format(command="links"))
-def run(config: Config, overrides: Overrides = None, workers: Workers = None) -> None:
-    """Run the whole chain and print the funnel."""
+@app.command(epilog=_EXAMPLES.format(command="run"))
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    workers: Workers = None,
+    executor: Executor = ExecutorChoice.LOCAL,
+) -> None:
+    """Run all stages from the dumps to the token shards and the tasks, and print the funnel."""
     from data_prep.chain import print_funnel
 
     with exit_on_user_error():
-        print_funnel(_chain(config, overrides, workers).run())
+        print_funnel(_chain(config, overrides, workers, executor).run())
 
 
-def _stage_command(command: str, stages: list[str]) -> Callable[[Config, Overrides, Workers], None]:
-    def one(config: Config, overrides: Overrides = None, workers: Workers = None) -> None:
+def _stage_command(
+    command: str, stages: list[str], first: bool
+) -> Callable[[Config, Overrides, Workers, Executor], None]:
+    def one(
+        config: Config,
+        overrides: Overrides = None,
+        workers: Workers = None,
+        executor: Executor = ExecutorChoice.LOCAL,
+    ) -> None:
         from data_prep.chain import print_funnel
 
         with exit_on_user_error():
-            print_funnel(_chain(config, overrides, workers).run_command(command))
+            print_funnel(_chain(config, overrides, workers, executor).run_command(command))
 
-    one.__doc__ = (
-        f"Run the stage{'s' if len(stages) > 1 else ''} {', '.join(stages)}; the stages before must be complete."
-    )
+    named = f"Run the stage{'s' if len(stages) > 1 else ''} {', '.join(stages)}"
+    one.__doc__ = f"{named}." if first else f"{named}; the stages before must be complete."
     return one
 
 
@@ -111,7 +146,9 @@ def application() -> typer.Typer:
 
     for name in COMMANDS:
         stages = [step.name for step in STEPS if step.command == name]
-        app.command(name, epilog=_EXAMPLES.format(command=name))(_stage_command(name, stages))
+        app.command(name, epilog=_EXAMPLES.format(command=name))(
+            _stage_command(name, stages, first=name == COMMANDS[0])
+        )
     return app
 
 

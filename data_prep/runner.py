@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal, Protocol
 
 from data_prep import store
 from data_prep.configfile import flatten, resolved
@@ -19,6 +20,11 @@ ALARM_BELOW = 0.01
 """A filter that keeps less than this share of its input, or all of it, is reported loudly."""
 
 Say = Callable[[str], None]
+ExecutorName = Literal["local", "ray"]
+
+
+class _Executor(Protocol):
+    def run(self) -> dict[int, Exception]: ...
 
 
 def say(line: str) -> None:
@@ -26,11 +32,11 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_stage(stage: Stage, workers: int, say: Say = say) -> StageManifest:
+def run_stage(stage: Stage, workers: int, say: Say = say, executor: ExecutorName = "local") -> StageManifest:
     """Complete a stage and return its manifest.
 
     Complete tasks are recognised by their manifests and skipped; a stage whose plan changed (inputs, settings or code
-    version) is made anew.
+    version) is made anew. The executor has no part in the bytes.
 
     Raises:
         UserError: a task failed on its input; the other tasks were still completed.
@@ -50,7 +56,7 @@ def run_stage(stage: Stage, workers: int, say: Say = say) -> StageManifest:
         if done:
             say(f"{stage.name}: continuing, {len(done)} of {len(tasks)} tasks are complete")
         store.remove(store.join(stage.folder, STAGE_FILE))
-        _run_tasks(stage, tasks, todo, len(done), workers)
+        _run_tasks(stage, tasks, todo, len(done), workers, executor)
         for task in tasks:
             if task.index not in done:
                 manifest = load_task_manifest(stage, task)
@@ -106,7 +112,19 @@ def _difference(old: dict[str, object], new: dict[str, object]) -> str:
     return "the input changed"
 
 
-def _run_tasks(stage: Stage, tasks: list[Task], todo: list[int], complete: int, workers: int) -> None:
+def _make_executor(
+    name: ExecutorName, step: StageStep, todo: list[int], workers: int, logs: str, on_poll: Callable[[int], None]
+) -> _Executor:
+    if name == "ray":
+        from data_prep.ray_executor import RayExecutor
+
+        return RayExecutor(step, todo, workers, logs, on_poll)
+    return LocalExecutor(step, todo, workers, logs, on_poll)
+
+
+def _run_tasks(
+    stage: Stage, tasks: list[Task], todo: list[int], complete: int, workers: int, executor: ExecutorName
+) -> None:
     with ProgressBar(stage.name, 0, "tasks") as bar:
 
         def on_poll(ended: int) -> None:
@@ -122,8 +140,8 @@ def _run_tasks(stage: Stage, tasks: list[Task], todo: list[int], complete: int, 
                         continue
             bar.update(complete + ended + part, len(tasks))
 
-        executor = LocalExecutor(StageStep(stage, tasks), todo, workers, store.join(stage.folder, LOGS), on_poll)
-        failures = executor.run()
+        logs = store.join(stage.folder, LOGS)
+        failures = _make_executor(executor, StageStep(stage, tasks), todo, workers, logs, on_poll).run()
     if failures:
         first = min(failures)
         error = failures[first]

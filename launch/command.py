@@ -12,15 +12,16 @@ from data_prep.errors import exit_on_user_error
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, see configs/.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings that win over the file (section.key=value)."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings that win over the file, section.key=value.", show_default=False),
 ]
+EXIT_CODES = "Exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 interrupted."
 # The `deepspeed` launcher hands its rank to the script; ours reads the environment, as under any other launcher.
 LocalRank = Annotated[int, typer.Option("--local_rank", "--local-rank", hidden=True)]
 
 
 def run(main: Callable[..., None]) -> None:
-    """Run a command function with the exit codes of this project: 0 done, 1 failed, 2 bad input."""
+    """Run a command function with the exit codes of this project."""
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(main)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)(main)
     with exit_on_user_error():
         app()

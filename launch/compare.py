@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
 
 from data_prep.errors import exit_on_user_error
 from pipeline.report import page
@@ -18,8 +21,10 @@ EXAMPLES = """examples:
   python launch/compare.py
       tables of the experiment in runs/mlflow.db, and runs/report.html
   python launch/compare.py --runs runs/demo --output demo.html
-      the store runs/demo/mlflow.db
+      the demo's store, runs/demo/mlflow.db
   MLFLOW_TRACKING_URI=http://tracking:5000 python launch/compare.py --experiment webtext-124m
+
+exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 interrupted
 """
 
 

@@ -14,10 +14,14 @@ from data_prep.configfile import load
 from launch import command
 from pipeline.chain import HOME, ChainConfig, StepFailed, run
 
-Chain = Annotated[str, typer.Argument(metavar="[CHAIN]", help="YAML file that lists the steps, see configs/chain/.")]
+DEFAULT = "configs/chain/demo.yaml"
+Chain = Annotated[
+    str,
+    typer.Argument(metavar="CHAIN", help="YAML file that lists the steps, see configs/chain/.", show_default=DEFAULT),
+]
 
 
-def main(chain: Chain = str(HOME / "configs" / "chain" / "demo.yaml"), overrides: command.Overrides = None) -> None:
+def main(chain: Chain = str(HOME / DEFAULT), overrides: command.Overrides = None) -> None:
     """Run the whole chain: raw input, data preparation, pretraining, fine-tuning, evaluation, report.
 
     What is complete is recognised and left out; after an interruption the same command goes on.
@@ -26,10 +30,12 @@ def main(chain: Chain = str(HOME / "configs" / "chain" / "demo.yaml"), overrides
 
       python launch/demo.py
 
-      python launch/demo.py configs/chain/demo.yaml root=runs/other
+      python launch/demo.py root=runs/other
 
       WEBTEXT_DATA_ROOT=/data python launch/demo.py configs/chain/e2e.yaml
     """
+    if "=" in chain and not Path(chain).exists():
+        chain, overrides = str(HOME / DEFAULT), [chain, *(overrides or [])]
     settings = load(chain, ChainConfig, overrides or [])
     try:
         run(settings, chain)

@@ -14,13 +14,15 @@ from pipeline.config.schema import EvaluateConfig
 
 
 def main(config: command.Config, overrides: command.Overrides = None, local_rank: command.LocalRank = 0) -> None:
-    """Score a checkpoint: held-out perplexity per token, word and byte, and multiple choice.
+    """Score a checkpoint: held-out perplexity per token, word and byte, multiple choice, lm-evaluation-harness tasks.
 
     Examples:
 
       python launch/evaluate.py configs/evaluate/demo.yaml
 
       python launch/evaluate.py configs/evaluate/demo.yaml checkpoint=runs/NAME/checkpoints/latest run.name=NAME-eval
+
+      python launch/evaluate.py configs/evaluate/demo.yaml harness.include_path=FOLDER 'harness.tasks=[TASK]'
     """
     settings = load(config, EvaluateConfig, overrides or [])
     if result_of(settings) is not None:

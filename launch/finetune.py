@@ -20,9 +20,9 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
 
       deepspeed --num_accelerators 2 launch/finetune.py configs/finetune/demo.yaml
 
-      deepspeed launch/finetune.py configs/finetune/demo.yaml init.checkpoint=runs/NAME/checkpoints/latest
+      deepspeed launch/finetune.py CONFIG init.checkpoint=RUN/checkpoints/latest
 
-      python launch/finetune.py configs/finetune/demo.yaml init.weights=random run.name=from-scratch
+      python launch/finetune.py CONFIG init.weights=random run.name=from-scratch
     """
     settings = load(config, FinetuneConfig, overrides or [])
     if result_of(settings) is not None:

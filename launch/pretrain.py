@@ -20,11 +20,13 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
 
       deepspeed --num_accelerators 2 launch/pretrain.py configs/pretrain/demo.yaml
 
-      deepspeed launch/pretrain.py configs/pretrain/demo.yaml optimizer.lr=3e-4 run.name=lower-lr
+      deepspeed launch/pretrain.py CONFIG optimizer.lr=3e-4 run.name=lower-lr
 
       torchrun --nproc_per_node 2 launch/pretrain.py configs/pretrain/demo.yaml
 
-      python launch/pretrain.py configs/pretrain/demo.yaml      (one rank)
+      srun --ntasks-per-node 8 python launch/pretrain.py CONFIG   (one task a rank)
+
+      python launch/pretrain.py configs/pretrain/demo.yaml   (one rank)
     """
     settings = load(config, PretrainConfig, overrides or [])
     if result_of(settings) is not None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
 
 from data_prep.errors import exit_on_user_error
 from pipeline.tracking.data_runs import track_data
@@ -12,12 +16,14 @@ from pipeline.tracking.runfolder import RunRecord
 from pipeline.tracking.uri import DEFAULT_EXPERIMENT, resolve_uri, shown
 
 EXAMPLES = """examples:
-  python launch/track.py data runs/demo/data
+  python launch/track.py data runs/demo/data --runs runs/demo
       a run for every completed data stage, with its counts, settings and lineage
-  python launch/track.py sync runs/demo/pretrain
+  python launch/track.py sync runs/demo/demo-pretrain --runs runs/demo
       send what MLflow lacks of a run; nothing is sent twice
-  MLFLOW_TRACKING_URI=http://tracking:5000 python launch/track.py sync runs/*/pretrain
+  MLFLOW_TRACKING_URI=http://tracking:5000 python launch/track.py sync runs/demo/demo-*
       the same into another store
+
+exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 interrupted
 """
 
 

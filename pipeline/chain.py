@@ -26,9 +26,11 @@ from data_prep.progress import clock
 from pipeline.complete import AnyConfig, result_of
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
 from pipeline.launcher import DEEPSPEED_PORT, OWNER_PID, free_port, port_is_free
+from pipeline.tracking.uri import resolve_uri
 
 HOME = Path(__file__).resolve().parent.parent
 """Folder that holds launch/ and configs/."""
+_CACHES = {"MPLCONFIGDIR": "matplotlib", "TRITON_CACHE_DIR": "triton", "TORCH_EXTENSIONS_DIR": "torch-extensions"}
 
 
 class StepConfig(Settings):
@@ -168,7 +170,13 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
         Step("prepare the data", (_program("data-prep"), "run", _relative(home / chain.data.config), *prepare), never)
     )
     tracking = (f"run.dir={root}", f"tracking.experiment={chain.experiment}")
-    found.append(Step("track the data", (*_script("track.py"), "data", data, "--experiment", chain.experiment), never))
+    found.append(
+        Step(
+            "track the data",
+            (*_script("track.py"), "data", data, "--experiment", chain.experiment, "--runs", root),
+            never,
+        )
+    )
     deepspeed = (_program("deepspeed"), "--log_level", "error", *_port(), "--num_accelerators", str(chain.ranks))
 
     def train(title: str, script: str, step: StepConfig, schema: type[AnyConfig], overrides: Sequence[str]) -> None:
@@ -189,9 +197,7 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
     for step in chain.evaluate:
         held_out = [f"checkpoint={latest}", f"perplexity.path={shards}", f"choice.path={data}/tasks/choice/test.jsonl"]
         train("evaluate", "evaluate.py", step, EvaluateConfig, held_out)
-    report = store.join(root, "report.html")
-    uri = f"sqlite:///{root}/mlflow.db"
-    compare = (*_script("compare.py"), "--experiment", chain.experiment, "--uri", uri, "--output", report)
+    compare = (*_script("compare.py"), "--experiment", chain.experiment, "--runs", root)
     found.append(Step("compare", compare, never))
     return found
 
@@ -224,7 +230,7 @@ def run(chain: ChainConfig, file: str) -> None:
             continue
         print(f"{heading}\n  $ {' '.join(step.command)}", flush=True)
         start = time.monotonic()
-        code = _call(step.command, chain.device)
+        code = _call(step.command, chain)
         if code != 0:
             raise StepFailed(step.title, code)
         print(f"  {step.title}: {clock(time.monotonic() - start)}", flush=True)
@@ -236,14 +242,16 @@ All done in {clock(time.monotonic() - begin)}.
   data         {root}/data  (token shards: {root}/data/shards)
   checkpoints  {root}/{first.run.name}/checkpoints
   report       {root}/report.html
-  MLflow       {_program("mlflow")} ui --backend-store-uri sqlite:///{root}/mlflow.db"""
+  MLflow       {_program("mlflow")} ui --backend-store-uri {resolve_uri(None, root)}"""
     )
 
 
-def _call(command: Sequence[str], device: str) -> int:
+def _call(command: Sequence[str], chain: ChainConfig) -> int:
     """Run a command in a session of its own, so that nothing of it outlives an interruption."""
     env = {**os.environ, OWNER_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-    if device == "cpu":
+    # Caches that libraries keep in the home folder otherwise.
+    env |= {name: str(Path(chain.root, ".cache", folder).resolve()) for name, folder in _CACHES.items()}
+    if chain.device == "cpu":
         env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(command, env=env, start_new_session=True)
     try:

@@ -50,6 +50,23 @@ def choice_digest(path: str) -> str:
     return _sha256_of(path, "choice.path")
 
 
+def harness_digest(folder: str) -> str:
+    """sha256 (hex) over the files in a folder of harness tasks: YAMLs, their Python helpers, data kept beside them.
+
+    Raises:
+        UserError: there is no task YAML in it.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+        and not any(part[0] == "." or part == "__pycache__" for part in path.relative_to(folder).parts)
+    }
+    if not any(name.endswith(".yaml") for name in files):
+        raise UserError("no task YAML here", where=folder, fix="correct harness.include_path")
+    return store.digest({name: store.sha256_of(str(path)) for name, path in files.items()})
+
+
 def made_from(config: AnyConfig) -> str:
     """Digest of all that a run reads.
 
@@ -66,6 +83,8 @@ def made_from(config: AnyConfig) -> str:
         inputs.append(DatasetManifest.load(config.perplexity.path).digest)
     if config.choice is not None:
         inputs.append(choice_digest(config.choice.path))
+    if config.harness is not None:
+        inputs.append(harness_digest(config.harness.include_path))
     return store.digest(inputs)
 
 

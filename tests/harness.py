@@ -23,8 +23,15 @@ from typing import Any
 
 from pipeline.distributed import free_port
 
-_SERVER_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "TOKENIZERS_PARALLELISM": "false"}
-_PRELOAD = ["pipeline.pretrain", "pipeline.finetune.run"]
+_SERVER_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "DS_ACCELERATOR": "cpu",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # else importing the compiler starts worker processes
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow down whatever shares their core
+}
+# The last is what DeepSpeed imports late, with all of torch's compiler: seconds a rank.
+_PRELOAD = ["pipeline.pretrain", "pipeline.finetune.run", "torch._dynamo", "deepspeed.runtime.zero.muon.muon_optimizer"]
 _OUTPUT_SHOWN = 6000
 
 

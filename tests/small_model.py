@@ -79,7 +79,7 @@ def model_config(**changes: Any) -> ModelConfig:
     return ModelConfig.model_validate({"n_layer": 2, "n_head": 2, "d_model": 16, "sequence_length": 16, **changes})
 
 
-def pretrain_config(dataset: Path, runs: Path, **changes: Any) -> PretrainConfig:
+def pretrain_config(dataset: Path, runs: Path, /, **changes: Any) -> PretrainConfig:
     """8 steps of 12 x 16 tokens, a checkpoint every 4."""
     data = {
         "run": {"name": "run", "dir": str(runs), "seed": 7},
@@ -95,7 +95,7 @@ def pretrain_config(dataset: Path, runs: Path, **changes: Any) -> PretrainConfig
     return validate(PretrainConfig, merge(data, changes), "test")
 
 
-def finetune_config(checkpoint: Path, task: Path, runs: Path, **changes: Any) -> FinetuneConfig:
+def finetune_config(checkpoint: Path, task: Path, runs: Path, /, **changes: Any) -> FinetuneConfig:
     """8 examples a step."""
     data = {
         "run": {"name": "finetune", "dir": str(runs), "seed": 7},

@@ -334,6 +334,20 @@ class ChoiceConfig(Settings):
     examples: Positive = 1000
 
 
+class HarnessConfig(Settings):
+    """Tasks of EleutherAI's lm-evaluation-harness, from YAML files on this machine.
+
+    Attributes:
+        tasks: names of tasks, groups or tags that the YAML files define.
+        include_path: folder of the task YAMLs; keep their data files in it, so that changed data is noticed.
+        limit: at most this many documents of each task, for trying things out: the scores are no result then.
+    """
+
+    tasks: Annotated[list[str], Field(min_length=1)]
+    include_path: str
+    limit: Positive | None = None
+
+
 class EvaluateConfig(Settings):
     """An evaluation of one checkpoint.
 
@@ -347,4 +361,5 @@ class EvaluateConfig(Settings):
     batch_size: Positive = 8
     perplexity: PerplexityConfig | None = None
     choice: ChoiceConfig | None = None
+    harness: HarnessConfig | None = None
     tracking: TrackingConfig = TrackingConfig()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
 
 from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
@@ -75,29 +78,45 @@ class Scorer:
         self._batch_size = batch_size
 
     @torch.no_grad()
-    def nll(self, windows: Iterator[Window]) -> Iterator[tuple[int, float]]:
+    def nll(self, windows: Iterable[Window]) -> Iterator[tuple[int, float]]:
         """(owner, summed negative log-likelihood in nats of the window's targets) of each window, in order."""
-        batch: list[Window] = []
-        for window in windows:
-            batch.append(window)
-            if len(batch) == self._batch_size:
-                yield from self._score(batch)
-                batch = []
-        if batch:
-            yield from self._score(batch)
+        for batch, hidden, targets in self._forward(windows):
+            for window, score in zip(batch, self._nll(hidden, targets), strict=True):
+                yield window.owner, score
 
-    def _score(self, batch: list[Window]) -> Iterator[tuple[int, float]]:
-        longest = max(len(window.tokens) for window in batch)
-        # Padding stands on the right, where causal attention never looks.
-        tokens = torch.zeros((len(batch), longest), dtype=torch.int64)
-        targets = torch.full((len(batch), longest), IGNORE, dtype=torch.int64)
-        for row, window in enumerate(batch):
-            tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
-            targets[row, : len(window.targets)] = torch.tensor(window.targets)
-        tokens, targets = tokens.to(self.device), targets.to(self.device)
-        scores = token_nll(self.model.hidden(tokens), self.model.embedding.weight, targets).double().sum(1)
-        for window, score in zip(batch, scores.tolist(), strict=True):
-            yield window.owner, score
+    @torch.no_grad()
+    def nll_and_greedy(self, windows: Iterable[Window]) -> Iterator[tuple[int, float, bool]]:
+        """As `nll`, and whether every target is the most likely token of its position."""
+        for batch, hidden, targets in self._forward(windows):
+            asked = targets != IGNORE
+            best = functional.linear(hidden[asked], self.model.embedding.weight).argmax(-1)
+            missed = torch.zeros_like(targets)
+            missed[asked] = (best != targets[asked]).long()
+            rows = zip(batch, self._nll(hidden, targets), (missed.sum(1) == 0).tolist(), strict=True)
+            for window, score, greedy in rows:
+                yield window.owner, score, greedy
+
+    def _nll(self, hidden: Tensor, targets: Tensor) -> list[float]:
+        scores: list[float] = token_nll(hidden, self.model.embedding.weight, targets).double().sum(1).tolist()
+        return scores
+
+    def _forward(self, windows: Iterable[Window]) -> Iterator[tuple[list[Window], Tensor, Tensor]]:
+        """Batches of windows with their hidden states [batch, time, d_model] and targets [batch, time]."""
+        for batch in _batches(windows, self._batch_size):
+            longest = max(len(window.tokens) for window in batch)
+            # Padding stands on the right, where causal attention never looks.
+            tokens = torch.zeros((len(batch), longest), dtype=torch.int64)
+            targets = torch.full((len(batch), longest), IGNORE, dtype=torch.int64)
+            for row, window in enumerate(batch):
+                tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
+                targets[row, : len(window.targets)] = torch.tensor(window.targets)
+            yield batch, self.model.hidden(tokens.to(self.device)), targets.to(self.device)
+
+
+def _batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
+    remaining = iter(windows)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def load_gpt(manifest: CheckpointManifest, weights: dict[str, torch.Tensor]) -> GPT:

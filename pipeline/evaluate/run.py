@@ -7,7 +7,7 @@ from typing import Any
 from data_prep.configfile import config_sha, flatten, resolved
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
-from pipeline.complete import choice_digest, made_from, result_of, run_folder
+from pipeline.complete import choice_digest, harness_digest, made_from, result_of, run_folder
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.choice import choice
 from pipeline.evaluate.model import Scorer
@@ -27,8 +27,11 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
     if config.choice is not None:
         path = config.choice.path
         inputs.append(DatasetInput(config.choice.name, choice_digest(path), path, "evaluation"))
+    if config.harness is not None:
+        folder = config.harness.include_path
+        inputs.append(DatasetInput("harness", harness_digest(folder), folder, "evaluation"))
     if not inputs:
-        raise UserError("nothing to evaluate", where="config", fix="give a perplexity: or a choice: section")
+        raise UserError("nothing to evaluate", where="config", fix="give a perplexity:, choice: or harness: section")
     return inputs
 
 
@@ -41,6 +44,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     done = result_of(config)
     if done is not None:
         return done
+    if config.harness is not None:
+        from pipeline.evaluate.harness import harness  # needs an extra: say so before anything is scored
     run = run_folder(config.run)
     run.lock()
     run.write_config(config)
@@ -79,6 +84,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                 f"on {scores['examples']:,} examples; chance {scores['chance']:.4f}",
                 flush=True,
             )
+        if config.harness is not None:
+            scores = harness(scorer, config.harness)
+            metrics |= {f"harness/{name}": value for name, value in scores.items()}
+            limited = f", LIMITED to {config.harness.limit} documents a task: no result" if config.harness.limit else ""
+            print(f"{config.run.name}: lm-evaluation-harness{limited}")
+            for name, value in scores.items():
+                print(f"    {name}: {value:.4f}", flush=True)
         tracker.log(metrics, manifest.cursor.step, manifest.cursor.consumed)
         tracker.set_final(metrics)
         result = {"checkpoint": config.checkpoint, "checkpoint_digest": manifest.digest, "metrics": metrics}

@@ -106,7 +106,9 @@ def load(uri: str, experiment: str) -> Comparison:
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
         raise UserError(
-            "there is no tracking store yet", where=str(database), fix="run `make demo`, or set MLFLOW_TRACKING_URI"
+            "there is no tracking store yet",
+            where=str(database),
+            fix="give --runs FOLDER (the demo's: runs/demo) or --uri",
         )
     try:
         client = connect(uri)

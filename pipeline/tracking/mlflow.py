@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ def connect(uri: str) -> MlflowClient:
     # the middle leaves a store that never works: so one at a time, and under a name that counts only when it is done.
     with _locked(database.with_name(database.name + ".lock")):
         if not database.exists():
-            new = database.with_name(database.name + store.TMP_SUFFIX)
-            new.unlink(missing_ok=True)
+            for left in database.parent.glob(f"{database.name}.*{store.TMP_SUFFIX}"):
+                left.unlink()
+            # A name of its own each time, as mlflow keeps what it opened under a name for the life of the process.
+            new = database.with_name(f"{database.name}.{uuid.uuid4().hex}{store.TMP_SUFFIX}")
             MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
             new.replace(database)
         client = MlflowClient(tracking_uri=uri)

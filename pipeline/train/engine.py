@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ class StepResult:
 
     Attributes:
         sums: additive results of all micro-batches of this rank (for example `nll` and `targets`), on the device.
-        grad_norm: global gradient norm before clipping; nan if a gradient is not finite.
+        grad_norm: global gradient norm before clipping; inf or nan if a gradient is not finite.
     """
 
     sums: dict[str, Tensor]
@@ -120,6 +119,8 @@ class ZeroEngine:
         )
         read_back(self._engine, config, world.size)
         self._writer = self._engine.checkpoint_engine = _DeferredErrors()
+        # Rank 0 would write it into every checkpoint; the canonical weights make it needless.
+        self._engine._copy_recovery_script = lambda _folder: None
 
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
@@ -137,8 +138,7 @@ class ZeroEngine:
             self._engine.backward(out["loss"])
             _add(sums, out)
             self._engine.step()
-        norm = float(self._engine.get_global_grad_norm())
-        return StepResult(sums, norm if norm >= 0 else math.nan)  # DeepSpeed says -1 where the norm is not finite
+        return StepResult(sums, float(self._engine.get_global_grad_norm()))
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 Metrics = Callable[[Mapping[str, float]], dict[str, float]]
 """Additive sums -> named metrics."""
 
-_IDENTITY = ("run.seed", "model", "optimizer", "schedule", "train.global_batch", "precision")
+_IDENTITY = ("run.seed", "optimizer", "schedule", "train.global_batch", "precision")
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Job:
 def identity(config: EngineConfig, job: Job) -> dict[str, Any]:
     """The settings that decide the numbers, as a resume must find them again."""
     values = resolved(config)
-    found: dict[str, Any] = {"model": job.model, "data": job.samples.fingerprint, "made from": job.lineage}
+    found: dict[str, Any] = {}
     for dotted in _IDENTITY:
         node: Any = values
         for part in dotted.split("."):
             node = node.get(part) if isinstance(node, dict) else None
-        found[dotted] = found[dotted] if dotted == "model" else node
+        found[dotted] = node
+    # Behind the settings that they follow from, so that a resume names the cause.
+    found |= {"model": job.model, "data": job.samples.fingerprint, "made from": job.lineage}
     total = job.total_steps * config.train.global_batch * job.samples.units_per_sample
     if config.schedule.kind != "constant":
         # A decay that ends with the run makes the run's length decide the learning rates.

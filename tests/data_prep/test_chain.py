@@ -19,7 +19,7 @@ from data_prep.stage import Stage, Task, TaskOutput
 Finished = tuple[Path, list[chain.StepResult]]
 
 
-def run_here(stage: Stage, tasks: list[Task], todo: list[int], complete: int, workers: int) -> None:
+def run_here(stage: Stage, tasks: list[Task], todo: list[int], complete: int, workers: int, executor: str) -> None:
     """Instead of worker processes, whose start takes longer than the work here."""
     for index in todo:
         with TaskOutput(stage, tasks[index]) as out:

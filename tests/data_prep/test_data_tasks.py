@@ -17,10 +17,10 @@ from data_prep.tasks import TasksStage, TasksStageSettings
 
 SHARDS = ShardsSettings(validation_share=0.3)
 LABELLED = LabelledSettings(
-    labels=3, train_per_label=20, validation_per_label=5, test_per_label=5, per_document=3, validation_share=0.25
+    labels=3, train_per_label=20, validation_per_label=5, test_per_label=5, per_document=6, validation_share=0.25
 )
 SETTINGS = TasksStageSettings(shards=SHARDS, labelled=LABELLED, choice=ChoiceSettings(items=20))
-COMMON = "this line stands in every document of every site and so it says nothing about any one of them at all"
+COMMON = [f"line {i} stands in every document of every site and so it says nothing about any one" for i in range(9)]
 
 
 def corpus() -> list[dict]:  # type: ignore[type-arg]
@@ -28,7 +28,7 @@ def corpus() -> list[dict]:  # type: ignore[type-arg]
     rows = []
     for i in range(160):
         site = f"https://s{i % 4}.org/{i}"
-        text = "\n".join([COMMON, *(words(rng, 40) for _ in range(2 if i % 4 == 3 else 4)), "short line"])
+        text = "\n".join([*COMMON, *(words(rng, 40) for _ in range(2 if i % 4 == 3 else 4)), "short line"])
         rows.append(document(i, text, url=site))
     return rows
 
@@ -53,7 +53,8 @@ def test_rows_are_balanced_and_come_from_the_right_documents(tmp_path: Path) -> 
     for split, count in {"train": 20, "validation": 5, "test": 5}.items():
         rows = read(tmp_path, f"labelled/{split}.jsonl")
         assert manifest.totals.extra[f"labelled/{split}_rows"] == len(rows)
-        assert Counter(row["label"] for row in rows) == dict.fromkeys(labels, count)
+        assert Counter(row["label"] for row in rows) == dict.fromkeys(labels, len(rows) // len(labels))
+        assert count // 2 <= len(rows) // len(labels) <= count
         assert [row["label"] for row in rows] != sorted(row["label"] for row in rows)
         documents[split] = {row["id"].split(":")[0] for row in rows}
         texts[split] = {row["text"] for row in rows}
@@ -61,11 +62,11 @@ def test_rows_are_balanced_and_come_from_the_right_documents(tmp_path: Path) -> 
         assert {split_of(SHARDS, id) for id in documents[split]} == {shard_split}
         for row in rows:
             assert row["label"] == f"s{int(row['id'].split(':')[0], 16) % 4}.org"
-        assert max(Counter(row["id"].split(":")[0] for row in rows).values()) <= 3
+        assert max(Counter(row["id"].split(":")[0] for row in rows).values()) <= 6
     for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
         assert not documents[a] & documents[b]
         assert not texts[a] & texts[b]
-    assert COMMON not in texts["train"] | texts["validation"] | texts["test"]
+    assert not set(COMMON) & (texts["train"] | texts["validation"] | texts["test"])
 
 
 def test_questions_come_from_held_out_documents(tmp_path: Path) -> None:

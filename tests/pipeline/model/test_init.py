@@ -8,7 +8,6 @@ from pipeline.config.schema import ModelConfig
 from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize, keyed_generator, parameter_std
 
-
 GOLDEN = {
     "transformer.wte.weight": [-0.040753, 0.01746048, 0.05607556],
     "transformer.wpe.weight": [0.00473497, 0.00269428, -0.00960732],

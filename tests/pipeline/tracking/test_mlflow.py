@@ -203,7 +203,8 @@ def test_a_store_whose_creation_was_cut_short_is_made_anew(tmp_path: Path, monke
     uri = f"sqlite:///{tmp_path}/mlflow.db"
 
     def killed(self: MlflowClient, max_results: int) -> None:
-        (tmp_path / "mlflow.db.tmp").write_bytes(b"half a database")
+        (half,) = tmp_path.glob("mlflow.db.*.tmp")
+        half.write_bytes(b"half a database")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,53 @@
+"""Starting the commands of launch/ as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from data_prep.configfile import to_yaml
+from pipeline.launcher import free_port
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def launcher(kind: str) -> list[str]:
+    """The words before the script: "python", "torchrun" or "deepspeed", the latter two with two ranks."""
+    if kind == "deepspeed":
+        return [sys.executable, str(BIN / "deepspeed"), "--num_accelerators", "2", "--master_port", str(free_port())]
+    if kind == "torchrun":
+        torchrun = [sys.executable, "-m", "torch.distributed.run"]
+        return [*torchrun, "--nproc_per_node", "2", "--master_port", str(free_port())]
+    return [sys.executable]
+
+
+def environment() -> dict[str, str]:
+    hidden = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "MLFLOW_TRACKING_URI")
+    kept = {key: value for key, value in os.environ.items() if key not in hidden}
+    return {**kept, "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def command(kind: str, script: str, *arguments: str) -> list[str]:
+    return [*launcher(kind), str(ROOT / "launch" / f"{script}.py"), *arguments]
+
+
+def run(kind: str, script: str, *arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(kind, script, *arguments),
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def config_file(path: Path, settings: BaseModel) -> str:
+    path.write_text(to_yaml(settings))
+    return str(path)

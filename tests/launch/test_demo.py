@@ -1,0 +1,135 @@
+"""The whole chain, shortened: a small web, small models, the same commands as the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import small_web
+from commands import ROOT, environment
+
+from data_prep.configfile import load
+from data_prep.errors import UserError
+from pipeline.chain import ChainConfig, steps
+
+CONFIGS = ROOT / "configs"
+SMALL_RUN = '"model.n_layer=2", "model.n_head=2", "model.d_model=32", "model.sequence_length=32", "train.log_every=1"'
+CHAIN = f"""
+root: runs
+input: {{dumps: [web/RS_small], archives: ["web/pages-*.warc.gz"]}}
+data: {{config: data.yaml}}
+pretrain:
+  - config: {CONFIGS}/pretrain/demo.yaml
+    set: [{SMALL_RUN}, "train.tokens=20K", "checkpoint.every=4", "validation.every=20"]
+  - config: {CONFIGS}/pretrain/demo-low-lr.yaml
+    set: [{SMALL_RUN}, "train.tokens=4K"]
+finetune:
+  - config: {CONFIGS}/finetune/demo.yaml
+    set: ["train.epochs=1", "task.name=site"]
+evaluate:
+  - config: {CONFIGS}/evaluate/demo.yaml
+"""
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    small_web.make(tmp_path / "web")
+    (tmp_path / "data.yaml").write_text(small_web.CONFIG)
+    (tmp_path / "chain.yaml").write_text(CHAIN)
+    return tmp_path / "chain.yaml"
+
+
+def start(chain: Path, log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "launch" / "demo.py"), chain.name]
+    return subprocess.Popen(
+        command, cwd=chain.parent, env=environment(), stdout=log.open("wb"), stderr=subprocess.STDOUT
+    )
+
+
+def finish(chain: Path, log: Path) -> str:
+    process = start(chain, log)
+    assert process.wait(timeout=280) == 0, log.read_text()[-3000:]
+    return log.read_text()
+
+
+def steps_logged(run: Path) -> list[int]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "train/loss" in line["metrics"]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_chain_killed_in_pretraining_goes_on_and_then_has_nothing_to_do(chain: Path) -> None:
+    folder = chain.parent
+    runs = folder / "runs"
+    process = start(chain, folder / "first.log")
+    try:
+        deadline = time.monotonic() + 240
+        while not (runs / "demo-pretrain" / "checkpoints" / "latest").exists():
+            assert process.poll() is None, (folder / "first.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, (folder / "first.log").read_text()[-3000:]
+            time.sleep(0.05)
+        ranks = [
+            p for p in psutil.Process(process.pid).children(recursive=True) if "pretrain.py" in " ".join(p.cmdline())
+        ]
+        assert ranks
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert not alive, "ranks outlive the killed chain"
+
+    log = finish(chain, folder / "second.log")
+    assert "resumed at step" in log
+    assert steps_logged(runs / "demo-pretrain") == list(range(1, 41))
+    assert re.search(r"validation loss \d", log)
+    assert "test accuracy" in log
+    assert "perplexity per token" in log
+    report = (runs / "report.html").read_text()
+    assert "demo-pretrain-low-lr" in report
+    assert "http://" not in re.sub(r"http://www\.w3\.org/[\w/]*", "", report)
+    outside = {entry.name for entry in folder.iterdir()} - {"web", "data.yaml", "chain.yaml", "first.log", "second.log"}
+    assert outside == {"runs"}, "something was written outside the root"
+
+    again = finish(chain, folder / "third.log")
+    for name in ("pretrain demo-pretrain", "fine-tune demo-finetune", "evaluate demo-evaluate"):
+        assert f"{name}: complete" in again
+    assert "step " not in again
+
+
+def test_steps_fill_in_the_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEBTEXT_DATA_ROOT", "/somewhere")
+    demo = str(CONFIGS / "chain" / "demo.yaml")
+    e2e = str(CONFIGS / "chain" / "e2e.yaml")
+    made = steps(load(demo, ChainConfig, ["root=runs/x"]), demo)
+    real = steps(load(e2e, ChainConfig), e2e)
+    assert [step.title for step in made][1:] == [step.title for step in real], "only the raw input differs"
+    assert "data.path=runs/x/data/shards" in made[3].command
+    assert "inputs.dumps=[/somewhere/e2e/RS_e2e.zst]" in real[0].command
+    assert not any(step.is_complete() for step in made)
+
+
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEBTEXT_DATA_ROOT", raising=False)
+    e2e = str(CONFIGS / "chain" / "e2e.yaml")
+    with pytest.raises(UserError, match="environment variable WEBTEXT_DATA_ROOT is not set"):
+        steps(load(e2e, ChainConfig), e2e)
+
+
+def test_a_failing_step_is_named_and_its_code_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(small_web.CONFIG)
+    (tmp_path / "chain.yaml").write_text(CHAIN.replace("web/RS_small", "web/missing"))
+    command = [sys.executable, str(ROOT / "launch" / "demo.py"), "chain.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "web/missing" in done.stderr
+    assert "stopped: prepare the data ended with exit code 2" in done.stderr
+    assert not (tmp_path / "runs").exists(), "something half-made was left"

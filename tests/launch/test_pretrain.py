@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from commands import command, config_file, environment, run
+from harness import ranks
+from run_folder import assert_same_run, losses
+from small_model import pretrain_config
+
+from pipeline.pretrain import pretrain
+
+
+def test_help_has_examples_and_needs_no_folder(tmp_path: Path) -> None:
+    done = run("python", "pretrain", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "deepspeed --num_accelerators 2 launch/pretrain.py" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_is_one_line_and_exit_code_2(small_dataset: Path, tmp_path: Path) -> None:
+    config = config_file(tmp_path / "config.yaml", pretrain_config(small_dataset, tmp_path / "runs"))
+    for arguments, message in (
+        (["nothing.yaml"], "nothing.yaml: no such config file"),
+        ([config, "model.n_layer=-1"], "model.n_layer: Input should be greater than 0 (got -1)"),
+        ([config, "model.n_layers=1"], "unknown key model.n_layers; did you mean model.n_layer?"),
+        ([config, "deepspeed.train_batch_size=8"], "deepspeed.train_batch_size is decided by train.global_batch"),
+        ([config, "data.path=elsewhere"], "elsewhere: no token dataset here"),
+    ):
+        done = run("python", "pretrain", *arguments, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("error: ")
+        assert message in lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_every_launcher_gives_the_same_losses(small_dataset: Path, tmp_path: Path) -> None:
+    """From a folder that is not the project's; one rank against two to rounding, two ranks bit for bit."""
+    for kind, micro_batch in (("deepspeed", 6), ("torchrun", 6), ("python", 12)):
+        settings = pretrain_config(
+            small_dataset,
+            tmp_path / "runs",
+            run={"name": kind},
+            train={"micro_batch": micro_batch},
+            optimizer={"lr": 1e-2, "eps": 1e-4},
+        )
+        config = config_file(tmp_path / f"{kind}.yaml", settings)
+        done = run(kind, "pretrain", config, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "step 8/8" in done.stdout
+    runs = tmp_path / "runs"
+    assert_same_run(runs / "deepspeed", runs / "torchrun")
+    assert losses(runs / "python") == pytest.approx(losses(runs / "torchrun"), abs=1e-6)
+    again = run("python", "pretrain", str(tmp_path / "python.yaml"), cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.strip() == "python: complete, nothing to do"
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small_dataset: Path, tmp_path: Path) -> None:
+    def settings(name: str) -> object:
+        return pretrain_config(
+            small_dataset,
+            tmp_path,
+            run={"name": name},
+            train={"tokens": 400 * 12 * 16, "micro_batch": 6},
+            checkpoint={"every": 50},
+            validation={"every": 200},
+        )
+
+    config = config_file(tmp_path / "config.yaml", settings("cut"))  # type: ignore[arg-type]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command("deepspeed", "pretrain", config), cwd=tmp_path, env=environment(), stdout=log, stderr=log
+        )
+        _wait_for(tmp_path / "cut" / "checkpoints" / "latest", process)
+        ranks_of_it = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(ranks_of_it) >= 3
+    _, alive = psutil.wait_procs(ranks_of_it, timeout=20)
+    alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert alive == []
+    assert not (tmp_path / "cut" / "result.json").exists()
+    done = run("torchrun", "pretrain", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step" in done.stdout
+    ranks(2, pretrain, settings("whole"))
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_a_second_process_on_the_same_run_is_refused(small_dataset: Path, tmp_path: Path) -> None:
+    settings = pretrain_config(small_dataset, tmp_path, train={"tokens": "100M"}, checkpoint={"every": 20})
+    config = config_file(tmp_path / "config.yaml", settings)
+    with (tmp_path / "log").open("wb") as log:
+        first = subprocess.Popen(
+            command("python", "pretrain", config), cwd=tmp_path, env=environment(), stdout=log, stderr=log
+        )
+    try:
+        _wait_for(tmp_path / "run" / "checkpoints" / "latest", first)
+        second = run("python", "pretrain", config, cwd=tmp_path)
+        assert first.poll() is None
+        assert second.returncode == 2, second.stdout + second.stderr
+        error = second.stderr.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        assert f"process {first.pid} is writing this run" in error
+    finally:
+        first.kill()
+        first.wait()

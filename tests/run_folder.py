@@ -1,0 +1,37 @@
+"""What tests read from the folder of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors.torch import load_file
+
+
+def metrics(run: Path) -> list[tuple[int, int, dict[str, Any]]]:
+    """(step, consumed, metrics without speed) of every line of metrics.jsonl."""
+    found = []
+    for line in (run / "metrics.jsonl").read_bytes().splitlines():
+        row = orjson.loads(line)
+        values = {name: value for name, value in row["metrics"].items() if not name.startswith("perf/")}
+        found.append((row["step"], row["tokens"], values))
+    return found
+
+
+def losses(run: Path) -> list[float]:
+    return [values["train/loss"] for _, _, values in metrics(run) if "train/loss" in values]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(run / "checkpoints" / "latest" / "weights.safetensors")
+    return found
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bit for bit the same metrics and weights."""
+    assert metrics(one) == metrics(other)
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
