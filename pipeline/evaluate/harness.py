@@ -65,7 +65,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
                     where=f"harness, {texts[1][:40]!r}...",
                     fix="leave the task out, or write it for a rolling log-likelihood",
                 )
-            both, targets = [*before, *ids], [IGNORE] * (len(before) - 1) + ids[::-1]
+            both, targets = [*before, *ids], [IGNORE] * (len(before) - 1) + ids
             windows.append(Window(both[:-1][-self.max_length :], targets[-self.max_length :], number))
         windows.sort(key=lambda window: -len(window.tokens))  # little padding
         found = [(0.0, True)] * len(requests)

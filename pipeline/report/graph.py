@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.query import RunView
+from pipeline.report.query import RunView, is_inner
 from pipeline.report.table import short
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import MADE_TAGS, run_id_tag, upstream_of
@@ -19,7 +19,10 @@ _SWEEPS = 8
 
 
 def edges(runs: Sequence[RunView]) -> dict[str, set[str]]:
-    """Direct origins of each run, by digest, or by run id where no digest is known; detours are left out."""
+    """Direct origins of each run that people look at, by digest, or by run id where no digest is known.
+
+    Detours are left out, and the steps inside a stage stand for what they were made from.
+    """
     maker = {run.tags[tag]: run.run_id for run in runs for tag in MADE_TAGS if tag in run.tags}
     known = {run.run_id for run in runs}
     found: dict[str, set[str]] = {}
@@ -30,7 +33,16 @@ def edges(runs: Sequence[RunView]) -> dict[str, set[str]]:
             if origin in known and origin != run.run_id:
                 origins.add(origin)
         found[run.run_id] = origins
-    return _reduced(found)
+    inner = {run.run_id for run in runs if is_inner(run)}
+    return _reduced({node: _outer(origins, found, inner) for node, origins in found.items() if node not in inner})
+
+
+def _outer(origins: set[str], found: Edges, inner: set[str]) -> set[str]:
+    """The origins with every inner run replaced by its own."""
+    result: set[str] = set()
+    for origin in origins:
+        result |= _outer(set(found[origin]), found, inner) if origin in inner else {origin}
+    return result
 
 
 def _reduced(found: Edges) -> dict[str, set[str]]:
@@ -123,7 +135,7 @@ def svg(runs: Sequence[RunView]) -> str:
     """The graph, origins at the top; empty for no runs."""
     if not runs:
         return ""
-    layers = _layers(runs, edges(runs))
+    layers = _layers([run for run in runs if not is_inner(run)], edges(runs))
     width = _arrange(layers) + 4
     height = len(layers) * (_HEIGHT + _GAP_Y) - _GAP_Y + 4
     lines, boxes = [], []

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from data_prep import store
 from pipeline.report import graph, plots, table
 from pipeline.report.plots import Plot, Reference, Series
-from pipeline.report.query import Comparison, RunView
+from pipeline.report.query import Comparison, RunView, is_inner
 from pipeline.report.style import STYLE
 from pipeline.report.table import Table
 from pipeline.tracking.data_runs import PREFIX
@@ -100,6 +100,7 @@ def _best(runs: Sequence[RunView], init: str) -> float | None:
 
 def _funnel(stages: Sequence[RunView]) -> str:
     """Rows out of each stage as bars on one scale, with the reasons for what was left out."""
+    stages = [run for run in stages if not is_inner(run)]
     most = max((max(run.metrics.get("rows_in", 0), run.metrics.get("rows_out", 0)) for run in stages), default=0) or 1
     rows = []
     for run in stages:
@@ -124,6 +125,8 @@ def _lineage_list(runs: Sequence[RunView]) -> str:
     origins = graph.edges(runs)
     items = []
     for run in runs:
+        if is_inner(run):
+            continue
         made = f" · digest {table.short(run.tags[DIGEST_TAG])}" if DIGEST_TAG in run.tags else ""
         above = ", ".join(sorted(names[origin] for origin in origins[run.run_id]))
         items.append(
@@ -148,13 +151,13 @@ def pretrain_plot(runs: Sequence[RunView]) -> Plot:
 
 
 def finetune_plots(runs: Sequence[RunView]) -> list[Plot]:
-    """Validation accuracy and training loss against tokens, those of both kinds of initial weights."""
+    """Validation accuracy and training loss against examples, those of both kinds of initial weights."""
     found = []
     floors = sorted({round(r.metrics["test/majority"], 4) for r in runs if "test/majority" in r.metrics})
     references = [Reference(f"majority class {100 * floor:.0f} %", floor) for floor in floors]
     for key, title, y_label in (
-        ("val/accuracy", "Validation accuracy against tokens", "validation accuracy"),
-        ("train/loss", "Training loss against tokens", "training loss (nats)"),
+        ("val/accuracy", "Validation accuracy against examples", "validation accuracy"),
+        ("train/loss", "Training loss against examples", "training loss (nats)"),
     ):
         is_share = key == "val/accuracy"
         lines = []
@@ -163,7 +166,7 @@ def finetune_plots(runs: Sequence[RunView]) -> list[Plot]:
                 end = f"{100 * curve[-1][1]:.0f} %" if is_share else f"{curve[-1][1]:.2f}"
                 lines.append(Series(f"{run.init} {end}" if len(runs) <= 2 else f"{run.name} {end}", curve, i))
         if lines:
-            found.append(Plot(title, "tokens", y_label, lines, references if is_share else (), percent=is_share))
+            found.append(Plot(title, "examples", y_label, lines, references if is_share else (), percent=is_share))
     return found
 
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 Curve = list[tuple[int, float]]
 """(tokens consumed, value), by tokens."""
+INNER_STAGES = (
+    "exact-keys",
+    "exact-urls",
+    "exact-duplicates",
+    "near-signatures",
+    "near-edges",
+    "near-clusters",
+)
+"""Steps inside the two deduplications."""
 
 CURVES = ("train/loss", "val/loss", "val/accuracy", "perf/tokens_per_s")
 _PAGE = 200
@@ -65,7 +74,7 @@ class RunView:
 
     @property
     def unigram_entropy(self) -> float | None:
-        """Entropy of the tokens the run was trained on, nats per token, if the run recorded it."""
+        """Entropy of the validation tokens, nats per token, if the run recorded it."""
         value = self.params.get("data.unigram_entropy")
         return None if value is None else float(value)
 
@@ -95,6 +104,11 @@ class Comparison:
         """Every run, data first."""
         data = [run for stages in self.data.values() for run in stages]
         return [*data, *self.pretrain, *self.finetune, *self.evaluate]
+
+
+def is_inner(run: RunView) -> bool:
+    """Whether a run is a data stage that handles keys and pairs instead of documents; people look at the others."""
+    return run.stage.removeprefix(PREFIX) in INNER_STAGES
 
 
 def load(uri: str, experiment: str) -> Comparison:

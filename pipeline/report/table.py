@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from pipeline.report.query import Comparison, RunView
+from pipeline.report.query import Comparison, RunView, is_inner
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG, run_id_tag, upstream_of
 
@@ -70,6 +70,8 @@ def data_table(root: str, stages: Sequence[RunView]) -> Table:
     """The funnel of one data root."""
     rows = []
     for run in stages:
+        if is_inner(run):
+            continue
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped(run)) or NONE
         rows_in, rows_out = run.metrics.get("rows_in"), run.metrics.get("rows_out")
         seconds = number(run.metrics.get("seconds"), 1)
@@ -101,7 +103,7 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
             ]
         )
     notes = sorted({f"{e:.3f}" for run in runs if (e := run.unigram_entropy) is not None})
-    note = f"Unigram entropy of the training tokens: {', '.join(notes)} nats per token." if notes else ""
+    note = f"Unigram entropy of the validation tokens: {', '.join(notes)} nats per token." if notes else ""
     if len(keys) > _MOST_PARAMS:
         note += f" Further settings differ: {', '.join(keys[_MOST_PARAMS:])}."
     return Table("Pretraining", columns, rows, note.strip())
