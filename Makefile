@@ -59,7 +59,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 
 # Renew both lock files from the ranges of pyproject.toml, in an environment of its own.
 lock:
-	@set -e; env=$$(mktemp -d); trap 'rm -rf "$$env"' EXIT; $(PYTHON) -m venv $$env; \
+	@set -e; env=$$(mktemp -d); trap 'rm -rf "$$env"' EXIT; $(PYTHON) -m venv $$env; $$env/bin/pip install --quiet --upgrade pip; \
 	freeze() { $$env/bin/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | LC_ALL=C sort; }; \
 	DS_BUILD_OPS=0 $$env/bin/pip install --quiet -e .; freeze > $$env/run; \
 	DS_BUILD_OPS=0 $$env/bin/pip install --quiet -e '.[dev]'; freeze > $$env/dev; \
