@@ -167,6 +167,8 @@ _POINTS = [
     (store, "sha256_of"),
     (store, "write_json"),
     (store, "fsync_dir"),
+    (os, "mkdir"),
+    (shutil, "copy2"),
     (os, "rename"),
     (os, "replace"),
     (os, "symlink"),
