@@ -54,19 +54,28 @@ def full_disk(error: OSError, path: str) -> UserError | None:
 
 
 @contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into one line on stderr and exit code 2, Ctrl-C into exit code 130."""
+def exit_on_user_error(speak: bool = True) -> Iterator[None]:
+    """Turn a `UserError` into one line on stderr and exit code 2, Ctrl-C into exit code 130.
+
+    Args:
+        speak: False keeps silent, for the ranks of a job that all raise the error of one.
+    """
+
+    def tell(line: str) -> None:
+        if speak:
+            print(line, file=sys.stderr, flush=True)
+
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        tell(f"error: {error}")
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:
         clear = full_disk(error, str(error.filename or ""))
         if clear is None:
             raise
-        print(f"error: {clear}", file=sys.stderr, flush=True)
+        tell(f"error: {clear}")
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to continue", file=sys.stderr, flush=True)
+        tell("interrupted: run the same command again to continue")
         sys.exit(EXIT_INTERRUPTED)

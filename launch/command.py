@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated
 
@@ -23,5 +24,5 @@ def run(main: Callable[..., None]) -> None:
     """Run a command function with the exit codes of this project."""
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)(main)
-    with exit_on_user_error():
+    with exit_on_user_error(speak=os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"):
         app()

@@ -30,7 +30,13 @@ from pipeline.tracking.uri import resolve_uri
 
 HOME = Path(__file__).resolve().parent.parent
 """Folder that holds launch/ and configs/."""
-_CACHES = {"MPLCONFIGDIR": "matplotlib", "TRITON_CACHE_DIR": "triton", "TORCH_EXTENSIONS_DIR": "torch-extensions"}
+_CACHES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "TORCH_EXTENSIONS_DIR": "torch-extensions",
+    "TRITON_CACHE_DIR": "triton",
+    "XDG_CONFIG_HOME": "config",
+}
+"""Environment variable -> folder, for what libraries keep in the home folder otherwise."""
 
 
 class StepConfig(Settings):
@@ -249,7 +255,6 @@ All done in {clock(time.monotonic() - begin)}.
 def _call(command: Sequence[str], chain: ChainConfig) -> int:
     """Run a command in a session of its own, so that nothing of it outlives an interruption."""
     env = {**os.environ, OWNER_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-    # Caches that libraries keep in the home folder otherwise.
     env |= {name: str(Path(chain.root, ".cache", folder).resolve()) for name, folder in _CACHES.items()}
     if chain.device == "cpu":
         env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}

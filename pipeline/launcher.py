@@ -13,6 +13,8 @@ import psutil
 OWNER_PID = "WEBTEXT_OWNER_PID"
 """Environment variable naming a process without which the ranks must not go on."""
 _LAUNCHERS = ("deepspeed", "torchrun", "torch.distributed")
+_LAUNCHER_VARIABLES = ("TORCHELASTIC_RUN_ID", "CROSS_RANK")
+"""Set by `torchrun` and by `deepspeed` for their ranks, and not by others that give RANK."""
 
 
 DEEPSPEED_PORT = 29500
@@ -52,7 +54,8 @@ def end_with_launcher() -> None:
             break
         watched.append(parent)
         parent = parent.parent()
-    if "RANK" in os.environ and os.getppid() == 1 and not watched:
+    started_by_launcher = any(name in os.environ for name in _LAUNCHER_VARIABLES)
+    if started_by_launcher and os.getppid() == 1 and not watched:
         sys.exit("the launcher is gone")  # it died while this rank was still starting
     if OWNER_PID in os.environ:
         try:
