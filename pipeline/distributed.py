@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from pipeline.launcher import end_with_launcher, free_port
 
 TIMEOUT = timedelta(minutes=30)
 """For collectives; DeepSpeed's own default changed between releases."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt(3)."""
 
 T = TypeVar("T")
 
@@ -78,6 +82,7 @@ def init() -> World:
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         _share_cores()
+        _keep_freed_memory()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed.c10d_logger")
     import deepspeed
 
@@ -96,6 +101,17 @@ def _share_cores() -> None:
     """Give each rank of this host its share of the cores: more threads than cores slow every rank down."""
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or os.environ["WORLD_SIZE"])
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks_here))
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the memory of large tensors (logits) instead of returning it to the system at every step.
+
+    Faulting the same pages in again took a fifth of a training step on the CPU. Elsewhere than on glibc nothing happens.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def together(work: Callable[[], T]) -> T:
