@@ -45,10 +45,12 @@ class StepConfig(Settings):
     Attributes:
         config: its file, relative to the file that names it.
         set: settings that win over the file, `section.key=value`.
+        ranks: processes of a training step; one runs without a launcher. The chain's own number if not given.
     """
 
     config: str
     set: tuple[str, ...] = ()
+    ranks: Annotated[Count, Field(gt=0)] | None = None
 
 
 class InputConfig(Settings):
@@ -84,7 +86,7 @@ class ChainConfig(Settings):
     pretrain: Annotated[tuple[StepConfig, ...], Field(min_length=1)]
     finetune: tuple[StepConfig, ...] = ()
     evaluate: tuple[StepConfig, ...] = ()
-    ranks: Count = 2
+    ranks: Annotated[Count, Field(gt=0)] = 2
     device: Literal["cpu", "auto"] = "cpu"
     experiment: str = "webtext"
 
@@ -183,14 +185,18 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
             never,
         )
     )
-    deepspeed = (_program("deepspeed"), "--log_level", "error", *_port(), "--num_accelerators", str(chain.ranks))
+    python, port = _script("")[:1], _port()
+
+    def launcher(script: str, ranks: int) -> tuple[str, ...]:
+        if script == "evaluate.py" or ranks == 1:
+            return python
+        return (_program("deepspeed"), "--log_level", "error", *port, "--num_accelerators", str(ranks))
 
     def train(title: str, script: str, step: StepConfig, schema: type[AnyConfig], overrides: Sequence[str]) -> None:
         path = _relative(home / step.config)
         settings = [*tracking, *overrides, *step.set]
         name = configfile.load(path, schema, settings).run.name
-        launcher = deepspeed if script != "evaluate.py" else _script(script)[:1]
-        command = (*launcher, _relative(HOME / "launch" / script), path, *settings)
+        command = (*launcher(script, step.ranks or chain.ranks), _relative(HOME / "launch" / script), path, *settings)
         found.append(Step(f"{title} {name}", command, lambda: _run_is_complete(path, schema, settings)))
 
     for step in chain.pretrain:

@@ -106,7 +106,7 @@ def _share_cores() -> None:
 def _keep_freed_memory() -> None:
     """Let glibc reuse the memory of large tensors (logits) instead of returning it to the system at every step.
 
-    Faulting the same pages in again took a fifth of a training step on the CPU. Elsewhere than on glibc nothing happens.
+    Faulting the same pages in again took a fifth of a training step on the CPU. Without glibc nothing happens.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
