@@ -108,7 +108,8 @@ class Step:
 
 def _relative(path: Path) -> str:
     """The path as a user in the present folder would type it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    plain = Path(os.path.normpath(path))
+    return os.path.relpath(plain) if plain.is_relative_to(Path.cwd()) else str(plain)
 
 
 def _program(name: str) -> str:
