@@ -118,9 +118,11 @@ def _program(name: str) -> str:
     return _relative(beside) if beside.exists() else name
 
 
-def _port() -> tuple[str, ...]:
-    """A port option for `deepspeed` where its usual port is taken."""
-    return () if port_is_free(DEEPSPEED_PORT) else ("--master_port", str(free_port()))
+def _with_free_port(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with a port option for `deepspeed` where its usual port is taken now."""
+    if Path(command[0]).name != "deepspeed" or port_is_free(DEEPSPEED_PORT):
+        return command
+    return (command[0], "--master_port", str(free_port()), *command[1:])
 
 
 def _script(name: str) -> tuple[str, ...]:
@@ -186,12 +188,12 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
             never,
         )
     )
-    python, port = _script("")[:1], _port()
+    python = _script("")[:1]
 
     def launcher(script: str, ranks: int) -> tuple[str, ...]:
         if script == "evaluate.py" or ranks == 1:
             return python
-        return (_program("deepspeed"), "--log_level", "error", *port, "--num_accelerators", str(ranks))
+        return (_program("deepspeed"), "--log_level", "error", "--num_accelerators", str(ranks))
 
     def train(title: str, script: str, step: StepConfig, schema: type[AnyConfig], overrides: Sequence[str]) -> None:
         path = _relative(home / step.config)
@@ -241,9 +243,10 @@ def run(chain: ChainConfig, file: str) -> None:
         if step.is_complete():
             print(f"{heading}: complete", flush=True)
             continue
-        print(f"{heading}\n  $ {' '.join(step.command)}", flush=True)
+        command = _with_free_port(step.command)
+        print(f"{heading}\n  $ {' '.join(command)}", flush=True)
         start = time.monotonic()
-        code = _call(step.command, chain)
+        code = _call(command, chain)
         if code != 0:
             raise StepFailed(step.title, code)
         print(f"  {step.title}: {clock(time.monotonic() - start)}", flush=True)

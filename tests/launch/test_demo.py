@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +19,8 @@ from commands import ROOT, environment
 
 from data_prep.configfile import load
 from data_prep.errors import UserError
-from pipeline.chain import ChainConfig, steps
+from pipeline.chain import ChainConfig, _with_free_port, steps
+from pipeline.launcher import DEEPSPEED_PORT
 
 CONFIGS = ROOT / "configs"
 SMALL_RUN = '"model.n_layer=2", "model.n_head=2", "model.d_model=32", "model.sequence_length=32", "train.log_every=1"'
@@ -115,6 +118,17 @@ def test_steps_fill_in_the_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "data.path=runs/x/data/shards" in made[3].command
     assert "inputs.dumps=[/somewhere/e2e/RS_e2e.zst]" in real[0].command
     assert not any(step.is_complete() for step in made)
+
+
+def test_deepspeed_gets_another_port_where_its_own_is_taken() -> None:
+    plain = ("bin/deepspeed", "launch/pretrain.py")
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody else has it: as good
+            taken.bind(("", DEEPSPEED_PORT))
+            taken.listen()
+        assert _with_free_port(plain)[:2] == ("bin/deepspeed", "--master_port")
+        assert _with_free_port(("python", "x.py")) == ("python", "x.py")
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
