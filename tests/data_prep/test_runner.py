@@ -166,7 +166,7 @@ def test_stopped_in_the_middle_and_run_again(tmp_path: Path, how: signal.Signals
     here = Path(__file__).parent
     child = subprocess.Popen(
         [sys.executable, str(script), killed, *given],
-        env={**os.environ, "NUMBERS_PAUSE": "0.5", "PYTHONPATH": f"{here.parents[1]}:{here}"},
+        env={**os.environ, "NUMBERS_PAUSE": "2", "PYTHONPATH": f"{here.parents[1]}:{here}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
