@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -24,5 +25,21 @@ def run(main: Callable[..., None]) -> None:
     """Run a command function with the exit codes of this project."""
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)(main)
-    with exit_on_user_error(speak=os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"):
-        app()
+    try:
+        with exit_on_user_error(speak=os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"):
+            app()
+    except SystemExit as end:
+        _leave(end)
+
+
+def _leave(end: SystemExit) -> None:
+    """End the process; once ranks have run, without tearing the interpreter down.
+
+    Threads of the communication libraries can abort a rank there, after all its work is done and on the disk, and the
+    launcher would report a failure.
+    """
+    if "deepspeed" not in sys.modules:
+        raise end
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
