@@ -171,7 +171,10 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
 
     if chain.input is None:
         made = store.join(root, "input")
-        found.append(Step("make the raw input", (_program("data-prep"), "demo-input", made), never))
+        # Made once: packages installed later would be another corpus, on which the finished runs were not trained.
+        dump = store.join(made, "dump", "stage.json")
+        command = (_program("data-prep"), "demo-input", made)
+        found.append(Step("make the raw input", command, lambda: store.exists(dump)))
         dumps, archives = f"[{made}/dump/RS_demo.zst]", f"['{made}/pages/part-*.warc.gz']"
     else:
         dumps = _expand(chain.input.dumps, "input.dumps")
