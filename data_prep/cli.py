@@ -142,7 +142,7 @@ def verify(folder: Annotated[str, typer.Argument(help="a token dataset: the fold
 
 def application() -> typer.Typer:
     """The commands above and one for each command of the chain."""
-    from data_prep.chain import COMMANDS, STEPS
+    from data_prep.steps import COMMANDS, STEPS
 
     for name in COMMANDS:
         stages = [step.name for step in STEPS if step.command == name]

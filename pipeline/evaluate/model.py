@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
-from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, CheckpointManifest, open_checkpoint
-from pipeline.config.schema import ModelConfig
+from pipeline.checkpoint.language_model import language_model
+from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, open_checkpoint
 from pipeline.model.gpt import GPT
 from pipeline.model.loss import IGNORE, token_nll
 
@@ -67,13 +66,11 @@ class Scorer:
 
     def __init__(self, checkpoint: str, batch_size: int) -> None:
         folder, self.manifest = open_checkpoint(checkpoint)
-        if self.manifest.kind != "pretrain":
-            raise UserError(
-                f"this checkpoint was written by {self.manifest.kind}", where=checkpoint, fix="give a pretraining one"
-            )
+        model = GPT(*language_model(self.manifest, dropout=0.0, where=checkpoint))
+        model.load_state_dict(load_file(folder / WEIGHTS))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = Tokenizer.load(str(folder / TOKENIZER))
-        self.model = load_gpt(self.manifest, load_file(folder / WEIGHTS)).to(self.device).eval()
+        self.model = model.to(self.device).eval()
         self.sequence_length = self.model.config.sequence_length
         self._batch_size = batch_size
 
@@ -117,12 +114,3 @@ def _batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
     remaining = iter(windows)
     while batch := list(islice(remaining, size)):
         yield batch
-
-
-def load_gpt(manifest: CheckpointManifest, weights: dict[str, torch.Tensor]) -> GPT:
-    """The plain module of a pretraining checkpoint, dropout off."""
-    shape = dict(manifest.model)
-    vocab_size = int(shape.pop("vocab_size"))
-    model = GPT(ModelConfig.model_validate({**shape, "dropout": 0.0}), vocab_size)
-    model.load_state_dict(weights)
-    return model

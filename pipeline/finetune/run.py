@@ -8,12 +8,12 @@ from typing import Any
 from safetensors.torch import load_file
 
 from data_prep import store
-from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline import distributed
-from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, CheckpointManifest, open_checkpoint
+from pipeline.checkpoint.language_model import language_model
+from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, open_checkpoint
 from pipeline.complete import TASK_SPLITS, made_from, result_of
-from pipeline.config.schema import FinetuneConfig, ModelConfig
+from pipeline.config.schema import FinetuneConfig
 from pipeline.distributed import on_main
 from pipeline.finetune.heads import Classifier
 from pipeline.finetune.task import Examples, Task
@@ -23,21 +23,6 @@ from pipeline.train.metrics import classification
 from pipeline.train.session import run_job, say_on
 from pipeline.train.trainer import Job
 from pipeline.train.validation import validate
-
-
-def body_config(manifest: CheckpointManifest, dropout: float) -> tuple[ModelConfig, int]:
-    """(shape of the pretrained model with another dropout, its vocabulary size).
-
-    Raises:
-        UserError: the checkpoint is not one of a language model.
-    """
-    if manifest.kind != "pretrain":
-        raise UserError(
-            f"this checkpoint was written by {manifest.kind}", where="init.checkpoint", fix="give a pretraining one"
-        )
-    shape = dict(manifest.model)
-    vocab_size = int(shape.pop("vocab_size"))
-    return ModelConfig.model_validate({**shape, "dropout": dropout}), vocab_size
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
@@ -54,7 +39,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     folder, manifest = on_main(world, lambda: open_checkpoint(config.init.checkpoint))
     tokenizer = Tokenizer.load(str(folder / TOKENIZER))
     task = Task.load(config.task.path)
-    shape, vocab_size = body_config(manifest, config.task.dropout)
+    shape, vocab_size = language_model(manifest, config.task.dropout, "init.checkpoint")
     sets = {
         split: Examples(
             task.splits[split],

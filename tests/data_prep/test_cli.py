@@ -10,10 +10,10 @@ from small_corpus import complete, document, words, write_documents
 from typer.testing import CliRunner
 
 from data_prep import store
-from data_prep.chain import COMMANDS
 from data_prep.cli import application
 from data_prep.manifest import FileRef
 from data_prep.shard_stage import ShardsStage, ShardsStageSettings
+from data_prep.steps import COMMANDS
 from data_prep.tokenizer import train
 
 CLI = CliRunner()

@@ -14,8 +14,9 @@ from run_folder import assert_same_run, metrics, weights
 from small_model import finetune_config, write_rows, write_task
 
 from data_prep.errors import UserError
+from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.store import CheckpointManifest
-from pipeline.finetune.run import body_config, finetune
+from pipeline.finetune.run import finetune
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_an_easy_task_is_learned(pretrained: Path, task: Path, tmp_path: Path) -
     assert manifest.lineage["pretrain"] == upstream.digest
     assert manifest.lineage["shards"] == upstream.lineage["shards"]
     with pytest.raises(UserError, match="written by finetune"):
-        body_config(manifest, 0.0)
+        language_model(manifest, 0.0, "init.checkpoint")
 
 
 def test_random_weights_are_another_start_without_the_lineage(pretrained: Path, task: Path, tmp_path: Path) -> None:
