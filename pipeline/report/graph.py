@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.report.origins import Edges, edges
 from pipeline.report.query import RunView, is_inner
 from pipeline.report.table import short
 from pipeline.tracking.data_runs import PREFIX
-from pipeline.tracking.lineage import MADE_TAGS, run_id_tag, upstream_of
-
-Edges = Mapping[str, set[str]]
-"""Run id -> ids of the runs it was made from."""
+from pipeline.tracking.lineage import DIGEST_TAG
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _PASS = 206, 46, 18, 26, 14
 _SWEEPS = 8
-
-
-def edges(runs: Sequence[RunView]) -> dict[str, set[str]]:
-    """Direct origins of each run that people look at, by digest, or by run id where no digest is known.
-
-    Detours are left out, and the steps inside a stage stand for what they were made from.
-    """
-    maker = {run.tags[tag]: run.run_id for run in runs for tag in MADE_TAGS if tag in run.tags}
-    known = {run.run_id for run in runs}
-    found: dict[str, set[str]] = {}
-    for run in runs:
-        origins = set()
-        for stage, digest in upstream_of(run.tags).items():
-            origin = maker.get(digest) or run.tags.get(run_id_tag(stage))
-            if origin in known and origin != run.run_id:
-                origins.add(origin)
-        found[run.run_id] = origins
-    inner = {run.run_id for run in runs if is_inner(run)}
-    return _reduced({node: _outer(origins, found, inner) for node, origins in found.items() if node not in inner})
-
-
-def _outer(origins: set[str], found: Edges, inner: set[str]) -> set[str]:
-    """The origins with every inner run replaced by its own."""
-    result: set[str] = set()
-    for origin in origins:
-        result |= _outer(set(found[origin]), found, inner) if origin in inner else {origin}
-    return result
-
-
-def _reduced(found: Edges) -> dict[str, set[str]]:
-    """Without the edges that a longer path says as well."""
-
-    def above(node: str, seen: set[str]) -> set[str]:
-        for origin in found.get(node, set()):
-            if origin not in seen:
-                seen.add(origin)
-                above(origin, seen)
-        return seen
-
-    reach = {node: above(node, set()) for node in found}
-    return {
-        node: {o for o in origins if not any(o in reach.get(other, set()) for other in origins if other != o)}
-        for node, origins in found.items()
-    }
 
 
 @dataclass
@@ -162,7 +116,7 @@ def _edge(origin: _Spot, spot: _Spot) -> str:
 
 def _box(spot: _Spot, run: RunView) -> str:
     kind = "data" if run.stage.startswith(PREFIX) else run.stage
-    digest = run.tags.get(MADE_TAGS[0], "")
+    digest = run.tags.get(DIGEST_TAG, "")
     left = spot.x - _WIDTH / 2
     name = run.name if len(run.name) <= 24 else f"{run.name[:23]}…"
     label = f"run {short(run.run_id)}" + (f" · digest {short(digest)}" if digest else "")

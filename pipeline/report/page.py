@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from data_prep import store
 from pipeline.report import graph, plots, table
+from pipeline.report.origins import edges
 from pipeline.report.plots import Plot, Reference, Series
 from pipeline.report.query import Comparison, RunView, is_inner
 from pipeline.report.style import STYLE
@@ -122,7 +123,7 @@ def _funnel(stages: Sequence[RunView]) -> str:
 def _lineage_list(runs: Sequence[RunView]) -> str:
     """The lineage in words, for screens too narrow for the graph."""
     names = {run.run_id: run.name for run in runs}
-    origins = graph.edges(runs)
+    origins = edges(runs)
     items = []
     for run in runs:
         if is_inner(run):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from pipeline.report.origins import ancestors, edges
 from pipeline.report.query import Comparison, RunView, is_inner
 from pipeline.tracking.data_runs import PREFIX
-from pipeline.tracking.lineage import DIGEST_TAG, run_id_tag, upstream_of
+from pipeline.tracking.lineage import DIGEST_TAG, MADE_TAGS, run_id_tag, upstream_of
 
 NONE = "-"
 _MOST_PARAMS = 6
@@ -156,16 +157,28 @@ def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Ta
 
 
 def lineage_table(runs: Sequence[RunView]) -> Table:
-    """What each run made and from what."""
+    """What each run made and from what, with what only longer paths say left out."""
+    by_id = {run.run_id: run for run in runs}
+    direct = edges(runs)
+    reach = ancestors(direct)
+    made_here = {run.tags[tag] for run in runs for tag in MADE_TAGS if tag in run.tags}
     rows = []
     for run in runs:
-        above = [
-            f"{stage} {short(digest)}" + (f" (run {short(i)})" if (i := run.tags.get(run_id_tag(stage))) else "")
-            for stage, digest in upstream_of(run.tags).items()
-        ]
-        made = short(run.tags[DIGEST_TAG]) if DIGEST_TAG in run.tags else NONE
-        rows.append([run.stage, run.name, short(run.run_id), made, ", ".join(above) or NONE])
+        if is_inner(run):
+            continue
+        above = [f"{by_id[origin].name}{_made(by_id[origin], ' ')}" for origin in sorted(direct[run.run_id])]
+        # Raw files, and what runs of another experiment made; once, where it came in.
+        told = made_here.union(*(upstream_of(by_id[origin].tags).values() for origin in reach[run.run_id]))
+        for stage, digest in upstream_of(run.tags).items():
+            if digest not in told:
+                maker = run.tags.get(run_id_tag(stage))
+                above.append(f"{stage} {short(digest)}" + (f" (run {short(maker)})" if maker else ""))
+        rows.append([run.stage, run.name, short(run.run_id), _made(run) or NONE, ", ".join(above) or NONE])
     return Table("Lineage", ["stage", "run", "run id", "digest", "made from"], rows, left=5)
+
+
+def _made(run: RunView, before: str = "") -> str:
+    return before + short(run.tags[DIGEST_TAG]) if DIGEST_TAG in run.tags else ""
 
 
 def model_of(run: RunView, everything: Sequence[RunView]) -> str:

@@ -157,6 +157,7 @@ def _write_run(
             upstream[PREFIX + made[digest].name] = digest
             inputs.append(DatasetInput(PREFIX + made[digest].name, digest, str(made[digest].folder), "raw"))
         else:
+            upstream[label] = digest
             inputs.append(DatasetInput(label, digest, _source(stage.folder / PLAN_FILE, label), "raw"))
     info = RunInfo(
         stage.name,

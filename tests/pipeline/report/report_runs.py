@@ -1,5 +1,7 @@
 """Runs as plain data for the tests of the report."""
 
+from hypothesis import strategies as st
+
 from pipeline.report.query import Comparison, RunView, sort_runs
 
 ROOT = "/chain/data"
@@ -81,3 +83,14 @@ def all_runs() -> list[RunView]:
 
 def comparison(runs: list[RunView] | None = None) -> Comparison:
     return sort_runs("sqlite:////chain/mlflow.db", "webtext", all_runs() if runs is None else runs)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[RunView]:
+    """Runs made from earlier ones."""
+    runs: list[RunView] = []
+    for i in range(draw(st.integers(1, 9))):
+        origins = draw(st.sets(st.integers(0, i - 1), max_size=3)) if i else set()
+        tags = {"digest": f"d{i}"} | {f"upstream.s{j}": f"d{j}" for j in origins}
+        runs.append(RunView(f"r{i}", f"run & <{i}>", "data/x", tags=tags))
+    return runs

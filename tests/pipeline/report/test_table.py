@@ -65,6 +65,24 @@ def test_lineage_names_digest_and_run_of_what_a_run_was_made_from() -> None:
     assert (row["run id"], row["made from"]) == ("01234567", "shards ffffffff (run eeeeeeee)")
 
 
+def test_lineage_says_each_origin_once_where_it_came_in() -> None:
+    raw = data_run("submissions", 0, (9, 9), {})
+    raw.tags["upstream.dumps"] = "r" * 64
+    links = data_run("links", 1, (9, 5), {"submissions": "digest-submissions"})
+    run = RunView(
+        "id-gpt",
+        "gpt",
+        "pretrain",
+        tags={
+            "upstream.links": "digest-links",
+            "upstream.submissions": "digest-submissions",
+            "upstream.dumps": "r" * 64,
+        },
+    )
+    made_from = {row["run"]: row["made from"] for row in rows(table.lineage_table([raw, links, run]))}
+    assert made_from == {"submissions": "dumps rrrrrrrr", "links": "submissions digest-s", "gpt": "links digest-l"}
+
+
 @pytest.mark.parametrize("runs", [[], [data_run("links", 0, (0, 0), {})], [RunView("x", "bare", "evaluate")]])
 def test_few_runs_or_bare_ones_make_fewer_tables(runs: list[RunView]) -> None:
     found = table.tables(comparison(runs))
