@@ -1,30 +1,24 @@
-"""Stage 3, pages: WARC files joined to the links -> documents with text.
+"""Stage pages: archives joined to the links -> documents with text.
 
-A page belongs to a link if the canonical form of its recorded address is the link's. A URL that stands twice in the
-archives gives two documents; exact deduplication decides between them.
+Which pages belong to which links is settled before: see `data_prep.page_links`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
-from data_prep import store
 from data_prep.configfile import Count
 from data_prep.documents import DOCUMENT
-from data_prep.errors import CorruptFile
-from data_prep.extract import Extractor, ExtractSettings, Failure
-from data_prep.links import LINK
+from data_prep.extract import Extracted, Extractor, ExtractSettings, Failure
 from data_prep.manifest import FileRef
+from data_prep.page_links.addresses import archive_tasks
+from data_prep.page_links.matches import links_of_task
 from data_prep.stage import Stage, Task, TaskOutput
 from data_prep.urls import canonical_url, url_id
-from data_prep.warc import Response, byte_ranges, read_responses
+from data_prep.warc import Response, read_responses
 
 
 class PagesSettings(ExtractSettings):
@@ -40,16 +34,22 @@ class PagesSettings(ExtractSettings):
 
 
 class PagesStage(Stage):
-    """WARC files -> documents, one task per file or, of a large compressed file, per range of bytes.
+    """Archives -> documents, one task per file or, of a large compressed file, per range of bytes.
 
-    Reads its range twice: first only the addresses, for the links of just these pages; then the linked pages. Holds in
-    memory the ids of the range's records, the links they match and one page: nothing that grows with the corpus.
+    Reads the pages that belong to links, or all; the text of a WET file is taken as it is. Counts every record as a
+    row, and one more for each further link that it belongs to. A redirect (`redirect`, with its target) and a page
+    whose payload is recorded elsewhere (`same-payload`, with the URI it refers to) are logged, but give no document.
+
+    Holds in memory the links of the range's pages and one page: nothing that grows with the corpus.
 
     Args:
         source: name of the corpus, for `Document.source`.
+        linked: whether only pages that belong to links count; without, each page is a document of its own URL, with
+            neither score nor date.
     """
 
     name = "pages"
+    revision = 2
 
     def __init__(
         self,
@@ -59,87 +59,78 @@ class PagesStage(Stage):
         upstream: dict[str, str],
         *,
         source: str,
+        linked: bool = True,
     ) -> None:
         super().__init__(folder, settings, inputs, upstream)
         self.rules = settings
-        self.source = source
+        self.source, self.linked = source, linked
 
     def plan(self) -> list[Task]:
-        """One task per range of an archive; every task sees all links."""
-        ranges = [
-            (ref, start, end)
-            for ref in self.inputs["archives"]
-            for start, end in byte_ranges(ref.path, ref.bytes, self.rules.task_bytes)
-        ]
+        """One task per range of an archive; every task looks for its links in all files of them."""
         return [
             Task(
-                i,
-                {"archives": [ref], "links": self.inputs["links"]},
-                {"source": self.source, "start": start, "end": end},
+                task.index,
+                {**task.inputs, "links": self.inputs["links"]},
+                {**task.params, "source": self.source, **({} if self.linked else {"linked": False})},
             )
-            for i, (ref, start, end) in enumerate(ranges)
+            for task in archive_tasks(self.inputs["archives"], self.rules.task_bytes)
         ]
 
     def run_task(self, task: Task, out: TaskOutput) -> None:
         """Read one range of an archive.
 
         Raises:
-            CorruptFile: it is cut short or damaged, before anything of it is extracted.
+            CorruptFile: it is cut short or damaged.
         """
         archive = task.inputs["archives"][0]
         start, end = task.params["start"], task.params["end"]
-        seen: set[str] = set()
-
-        def note(uri: str) -> bool:
-            out.rows_in += 1
-            url = canonical_url(uri)
-            if url is not None:
-                seen.add(url_id(url))
-            return False
-
-        for _ in read_responses(archive.path, 0, note, start, end):
-            pass
-        links = _links_of(seen, task.inputs["links"])
+        any_page = not task.params.get("linked", True)
+        links = links_of_task(task.inputs["links"], task.params["number"])
         writer = out.rows(f"part-{task.index:05d}.parquet", DOCUMENT)
-        extract = Extractor(self.rules)
 
         def linked(uri: str) -> bool:
+            out.rows_in += 1
             url = canonical_url(uri)
-            if url is None or url_id(url) not in links:
+            if url is None or not (any_page or url_id(url) in links):
                 out.skip("not-linked" if url is not None else "bad-url")
                 return False
             return True
 
-        for page in read_responses(archive.path, self.rules.max_bytes, linked, start, end):
-            out.advance(page.offset - start, end - start, "bytes")
-            link = links[url_id(canonical_url(page.url) or "")]
-            document = self._document(page, link, extract)
-            if isinstance(document, Failure):
-                out.drop(document.reason, id=link["id"], url=link["url"], detail=document.detail)
-            else:
-                writer.add(document)
-                out.rows_out += 1
-                out.extra["characters"] += len(document["text"])
-                out.extra["undecodable-characters"] += orjson.loads(document["metadata"]).get("undecodable", 0)
+        with Extractor(self.rules) as extract:
+            for page in read_responses(archive.path, self.rules.max_bytes, linked, start, end):
+                out.advance(page.offset - start, end - start, "bytes")
+                found = _text(page, extract)
+                url = canonical_url(page.url) or ""
+                belongs_to = [_own_link(url)] if any_page else links[url_id(url)]
+                out.rows_in += len(belongs_to) - 1
+                for link in belongs_to:
+                    if isinstance(found, Failure):
+                        out.drop(found.reason, id=link["id"], url=link["url"], detail=found.detail)
+                        continue
+                    document = self._document(page, found, link)
+                    writer.add(document)
+                    out.rows_out += 1
+                    out.extra["characters"] += len(document["text"])
+                    out.extra["undecodable-characters"] += found.undecodable
 
-    def _document(self, page: Response, link: dict[str, Any], extract: Extractor) -> dict[str, Any] | Failure:
-        if page.body is None:
-            return Failure("too-large")
-        if page.status != 200:
-            return Failure("not-200", str(page.status))
-        found = extract(page.body, page.content_type, page.charset)
-        if isinstance(found, Failure):
-            return found
+    def _document(self, page: Response, found: Extracted, link: dict[str, Any]) -> dict[str, Any]:
         metadata = {
             "title": found.title,
+            "date": found.date,
+            "author": found.author,
             "content_type": page.content_type,
             "encoding": found.encoding,
             "undecodable": found.undecodable,
             "extractor": self.rules.extractor,
+            "extracted_by": found.extractor,
             "page_url": page.url,
             "subreddit": link["subreddit"],
             "submissions": link["submissions"],
         }
+        if link["hops"]:
+            metadata["redirects"] = link["hops"]
+        if page.language:
+            metadata["identified_languages"] = page.language
         return {
             "id": link["id"],
             "url": link["url"],
@@ -152,18 +143,20 @@ class PagesStage(Stage):
         }
 
 
-def _links_of(ids: set[str], files: Sequence[FileRef]) -> dict[str, dict[str, Any]]:
-    """The links with these ids, by id."""
-    wanted = pa.array(sorted(ids), type=pa.string())
-    found = {}
-    for ref in files:
-        try:
-            with store.open_read(ref.path) as handle:
-                for batch in pq.ParquetFile(handle).iter_batches(columns=LINK.names):
-                    for row in batch.filter(pc.is_in(batch["id"], value_set=wanted)).to_pylist():
-                        found[row["id"]] = row
-        except (pa.ArrowInvalid, OSError) as error:
-            raise CorruptFile(
-                f"cannot be read as Parquet ({error})", where=ref.path, fix="delete it and run its stage again"
-            ) from None
-    return found
+def _own_link(url: str) -> dict[str, Any]:
+    """What stands for a link of a page that has none."""
+    nothing = dict.fromkeys(("score", "created_utc", "subreddit"))
+    return {"id": url_id(url), "url": url, "submissions": 0, "hops": 0, **nothing}
+
+
+def _text(page: Response, extract: Extractor) -> Extracted | Failure:
+    """The text of a page, or why it gives none."""
+    if page.redirects:
+        return Failure("redirect", page.location)
+    if page.kind == "revisit":
+        return Failure("same-payload", page.refers_to)
+    if page.body is None:
+        return Failure("too-large")
+    if page.status != 200:
+        return Failure("not-200", str(page.status))
+    return extract(page.body, page.content_type, page.charset)
