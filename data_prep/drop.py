@@ -1,8 +1,10 @@
-"""What a filter says about a document that it removes."""
+"""What a rule says about a document: remove it, change it, or (None) leave it as it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,3 +20,21 @@ class Drop:
     reason: str
     score: float | None = None
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A verdict to keep the document with another text.
+
+    Attributes:
+        text: the new text.
+        counts: what was changed how often; added to the counts of the stage.
+        metadata: facts to write into the document's metadata.
+    """
+
+    text: str
+    counts: Mapping[str, int]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+Verdict = Drop | Change | None

@@ -1,0 +1,1 @@
+"""Rules over single documents, one file each: what to remove, what to change, and why."""
