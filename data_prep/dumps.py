@@ -1,82 +1,75 @@
-"""Lines of a dump file: .zst (with the 2 GiB window of the published dumps), .xz, .bz2, .gz or plain.
+"""Lines of a dump file or of a range of it: .zst (with the 2 GiB window of the published dumps), .xz, .bz2, .gz, plain.
 
-Constant memory at any file size. A file that ends inside a compressed frame is an error with the byte offset:
-the decompressors of Python end quietly there.
+Memory: the decompressor's window (up to 2 GiB for Zstandard as published, 64 MiB for xz) and a buffer of 1 MiB or, if
+that is more, twice the longest line (at most `MAX_LINE`); nothing that grows with the file.
 """
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import posixpath
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
-from typing import IO, Any, NoReturn, Protocol, Self
-
-import zstandard
+from typing import IO, Self
 
 from data_prep import store
+from data_prep.decompress import borders, open_range
 from data_prep.errors import CorruptFile, UserError
 
-_READ = 1 << 16
+_BLOCK = 1 << 20
 MAX_LINE = 64 << 20
 """Longest line accepted, in bytes; a longer one means that the file has no lines."""
-_MAX_WINDOW = 2**31
 
 
-class _Decompressor(Protocol):
-    """What the four libraries have in common: one frame (stream, member) at a time."""
+def byte_ranges(path: str, size: int, task_bytes: int) -> list[tuple[int, int]]:
+    """Cuts a dump into ranges for `DumpReader`, of `task_bytes` or more where the file can be cut.
 
-    @property
-    def eof(self) -> bool: ...
+    What can be cut: plain files anywhere; Zstandard files of several frames (pzstd, the seekable format) between
+    frames; bzip2 files of several streams (pbzip2) between streams. Anything else is one range, also the published
+    dumps, which are one frame each. Depends on the file alone.
 
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _zst() -> Any:
-    return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompressobj()
-
-
-def _gz() -> Any:
-    return zlib.decompressobj(wbits=31)
-
-
-_FORMATS: dict[str, tuple[str, bytes, Callable[[], Any]]] = {
-    ".zst": ("Zstandard", b"\x28\xb5\x2f\xfd", _zst),
-    ".xz": ("xz", b"\xfd7zXZ\x00", lzma.LZMADecompressor),
-    ".bz2": ("bzip2", b"BZh", bz2.BZ2Decompressor),
-    ".gz": ("gzip", b"\x1f\x8b", _gz),
-}
-_ERRORS = (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError, EOFError)
+    Args:
+        path: the file.
+        size: its length in bytes.
+        task_bytes: least length of a range but the last, in bytes of the file as it is.
+    """
+    cuts = [0]
+    if size > task_bytes:
+        with store.open_read(path) as handle:
+            for border in borders(path, handle, task_bytes):
+                if border - cuts[-1] >= task_bytes and size - border > 0:
+                    cuts.append(border)
+    return list(zip(cuts, [*cuts[1:], size], strict=True))
 
 
 class DumpReader:
-    """Iterates over the lines (bytes, without the newline; empty ones left out) of one dump file.
+    """The lines of one dump file, or those that begin in a range of it.
+
+    A range has the lines that begin after its first byte, up to the one that begins where the next range does; the
+    first range also has the file's first line. So ranges that follow each other have each line once.
 
     Args:
         path: the file; its ending says how it is compressed.
+        start: of the range, as `byte_ranges` gives it.
+        end: likewise; None for the end of the file.
 
     Attributes:
-        bytes_read: compressed bytes read so far.
-        bytes_total: length of the file.
+        bytes_total: length of the range in the file as it is.
+        is_whole: whether the range is the whole file.
 
     Raises:
         UserError: no such file, or it is not what its ending says.
         CorruptFile: it is cut short or damaged; names the byte.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, start: int = 0, end: int | None = None) -> None:
         self.path = path
-        self.bytes_read = 0
         try:
             self._handle: IO[bytes] = store.open_read(path)
-            self.bytes_total = store.size(path)
+            self._size = store.size(path)
         except FileNotFoundError:
             raise UserError("no such file", where=path, fix="check the path") from None
+        self._start, self._end = start, self._size if end is None else end
+        self.bytes_total = self._end - start
+        self.is_whole = self.bytes_total == self._size
 
     def __enter__(self) -> Self:
         return self
@@ -86,59 +79,64 @@ class DumpReader:
     ) -> None:
         self._handle.close()
 
+    @property
+    def bytes_read(self) -> int:
+        """How far the range is read, in bytes of the file as it is."""
+        return min(self._handle.tell() - self._start, self.bytes_total)
+
     def __iter__(self) -> Iterator[bytes]:
-        rest = b""
-        for block in self._blocks():
-            lines = block.split(b"\n")
-            if len(lines) > 1:
-                lines[0] = rest + lines[0]
-                rest = lines.pop()
-                yield from filter(None, lines)
-            else:
-                rest += block
-                if len(rest) > MAX_LINE:
-                    self._corrupt(f"a line of more than {MAX_LINE >> 20} MiB")
-        if rest:
-            yield rest
+        """Lines without the newline; empty ones are left out."""
+        for block in self.blocks():
+            yield from filter(None, bytes(block).split(b"\n"))
 
-    def _blocks(self) -> Iterator[bytes]:
-        """Decompressed bytes."""
-        known = _FORMATS.get(posixpath.splitext(self.path)[1])
-        if known is None:
-            while data := self._read():
-                yield data
-            return
-        name, magic, new = known
-        data = self._read()
-        if not data.startswith(magic) and len(data) >= len(magic):
-            raise UserError(
-                f"not a {name} file, whatever its name says", where=self.path, fix="check where it came from"
+    def blocks(self) -> Iterator[memoryview]:
+        """Whole lines, many at a time, with their newlines (the last line of the file may have none).
+
+        What is yielded lies in a buffer that the next block overwrites.
+        """
+        source = open_range(self.path, self._handle, self._start, self._end)
+        buffer = bytearray(_BLOCK)
+        view = memoryview(buffer)
+        used = 0
+        begun = self._start == 0
+        in_tail = False
+        while True:
+            if used == len(buffer):
+                buffer = self._longer(buffer)
+                view = memoryview(buffer)
+            filled = source.fill(view[used:])
+            if not filled:
+                if in_tail or not begun or self._end >= self._size:
+                    break
+                # The line that begins in this range, or right behind it, ends in the next one.
+                in_tail = True
+                source = open_range(self.path, self._handle, self._end, self._size)
+                continue
+            end = used + filled
+            if in_tail:
+                line_end = buffer.find(b"\n", used, end) + 1
+                used = line_end or end
+                if line_end:
+                    break
+                continue
+            cut = buffer.rfind(b"\n", used, end) + 1
+            if not cut:
+                used = end
+                continue
+            first = 0 if begun else buffer.find(b"\n", 0, cut) + 1
+            begun = True
+            if first < cut:
+                yield view[first:cut]
+            used = end - cut
+            buffer[:used] = buffer[cut:end]
+        if used and begun:
+            yield view[:used]
+
+    def _longer(self, buffer: bytearray) -> bytearray:
+        if len(buffer) >= MAX_LINE:
+            raise CorruptFile(
+                f"a line of more than {MAX_LINE >> 20} MiB",
+                where=f"{self.path}, byte {self._handle.tell():,}",
+                fix="fetch or make the file again",
             )
-        decompressor: _Decompressor = new()
-        started = False
-        while data:
-            try:
-                block = decompressor.decompress(data)
-            except _ERRORS as error:
-                self._corrupt(f"{name} data is damaged ({error})")
-            started = True
-            if block:
-                yield block
-            data = b""
-            if decompressor.eof:
-                # The next frame begins here; zeros pad xz files and gzip files on tape.
-                data = decompressor.unused_data.lstrip(b"\0")
-                decompressor, started = new(), False
-            data = data or self._read()
-            if not started:
-                data = data.lstrip(b"\0") or self._read()
-        if started or self.bytes_total == 0:
-            self._corrupt(f"ends in the middle of its {name} data: the file is cut short")
-
-    def _read(self) -> bytes:
-        data = self._handle.read(_READ)
-        self.bytes_read += len(data)
-        return data
-
-    def _corrupt(self, what: str) -> NoReturn:
-        raise CorruptFile(what, where=f"{self.path}, byte {self.bytes_read:,}", fix="fetch or make the file again")
+        return buffer + bytes(len(buffer))

@@ -2,6 +2,10 @@
 
 GPT-2 2.1: links "which received at least 3 karma". OpenWebText2 adds up the karma of all submissions of a URL; the
 paper can be read as "any one submission".
+
+Under `any` and `max` only submissions that have `min_karma` themselves come this far, and a link is what those say:
+how many they are, when the first was posted and where. Under `sum` all submissions count, and a URL that does not
+reach `min_karma` is in the removal log; under the other rules such URLs are counted by submission in the stage before.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from data_prep import store
+from data_prep.configfile import Settings
 from data_prep.errors import CorruptFile
 from data_prep.manifest import FileRef
 from data_prep.reddit import SUBMISSION, SubmissionsSettings
@@ -30,15 +35,15 @@ LINK = pa.schema(
         pa.field("submissions", pa.int64(), nullable=False),
     ]
 )
-"""One row per canonical URL, sorted by `id`. `score`: see `LinksSettings.karma`; `posted_url`, `created_utc`,
-`subreddit`: of the first submission; `submissions`: how many there were."""
+"""One row per canonical URL, sorted by `id`. `score`: see `KarmaSettings.karma`; `posted_url`, `created_utc`,
+`subreddit`: of the first submission that counts; `submissions`: how many count."""
 
 KarmaRule = Literal["any", "sum", "max"]
 _ORDER = ["id", "created_utc", "submission", "subreddit", "posted_url", "score"]
 
 
-class LinksSettings(SubmissionsSettings):
-    """Which submissions count, and which URLs become links.
+class KarmaSettings(Settings):
+    """Which URLs become links.
 
     Attributes:
         karma: `any` and `max`: at least one submission has `min_karma`; they differ in the score recorded, which is
@@ -50,42 +55,38 @@ class LinksSettings(SubmissionsSettings):
     min_karma: int = Field(default=3, ge=0)
 
 
+class LinksSettings(SubmissionsSettings, KarmaSettings):
+    """Which submissions count (`SubmissionsSettings`), and which URLs become links (`KarmaSettings`)."""
+
+
 def choose_links(submissions: pa.Table, karma: KarmaRule, min_karma: int) -> tuple[pa.Table, pa.Table]:
     """Links, and the URLs left out for too little karma, both as `LINK` rows sorted by id.
 
     The order of the input rows does not matter: they are sorted by all their columns first.
 
     Args:
-        submissions: rows of `SUBMISSION`.
+        submissions: rows of `SUBMISSION`; under `any` and `max` only such that have `min_karma`.
         karma: how karma of several submissions counts.
         min_karma: least karma of a link.
     """
     rows = submissions.sort_by([(name, "ascending") for name in _ORDER])
     first = [(name, "first") for name in ("url", "posted_url", "created_utc", "subreddit")]
+    score = {"any": "first", "max": "max", "sum": "sum"}[karma]
     # One thread: with more, "first" is the first to arrive.
     grouped = (
-        rows.group_by("id", use_threads=False)
-        .aggregate([*first, ("score", "max"), ("score", "sum"), ("score", "count")])
-        .sort_by("id")
+        rows.group_by("id", use_threads=False).aggregate([*first, ("score", score), ("score", "count")]).sort_by("id")
     )
-    total = grouped["score_sum" if karma == "sum" else "score_max"]
-    score = total
-    if karma == "any":
-        passing = rows.filter(pc.greater_equal(rows["score"], min_karma)).select(["id", "score"])
-        found = passing.group_by("id", use_threads=False).aggregate([("score", "first")])
-        at = pc.index_in(grouped["id"], value_set=found["id"])
-        score = pc.coalesce(found["score_first"].take(at), total)
     columns = {
         "id": grouped["id"],
         "url": grouped["url_first"],
         "posted_url": grouped["posted_url_first"],
-        "score": score,
+        "score": grouped[f"score_{score}"],
         "created_utc": grouped["created_utc_first"],
         "subreddit": grouped["subreddit_first"],
         "submissions": grouped["score_count"],
     }
     links = pa.table(columns).cast(LINK)
-    enough = pc.greater_equal(total, min_karma)
+    enough = pc.greater_equal(links["score"], min_karma)
     return links.filter(enough), links.filter(pc.invert(enough))
 
 
@@ -100,18 +101,20 @@ class LinksStage(Stage):
     """
 
     name = "links"
+    revision = 2
 
     def __init__(
         self,
         folder: str,
-        settings: LinksSettings,
+        settings: KarmaSettings,
         inputs: dict[str, list[FileRef]],
         upstream: dict[str, str],
         *,
         partitions: int,
     ) -> None:
-        super().__init__(folder, settings, inputs, upstream)
-        self.rules = settings
+        # The rules for single submissions have their say through the input.
+        self.rules = KarmaSettings(karma=settings.karma, min_karma=settings.min_karma)
+        super().__init__(folder, self.rules, inputs, upstream)
         self.partitions = partitions
 
     def plan(self) -> list[Task]:

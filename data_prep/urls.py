@@ -11,13 +11,17 @@ leading `www.` label(s), which is dropped only where a registrable domain remain
 
 from __future__ import annotations
 
+import binascii
 import ipaddress
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 import idna
+import numpy as np
 import tldextract
 import xxhash
+from numpy.typing import NDArray
 
 _MAX_CHARACTERS = 8192
 _MAX_HOST = 253  # RFC 1035 2.3.4
@@ -32,6 +36,10 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 # What RFC 3986 3.3 and 3.4 do not allow as it stands; `%` to be looked at.
 _NOT_IN_PATH = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/-]")
 _NOT_IN_QUERY = re.compile(rb"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!$&'()*+,;=:@/?-]")
+# What most submitted addresses look like: nothing to escape or decode in it.
+_PLAIN = re.compile(
+    r"(https?://[a-z0-9_.-]+)(/[A-Za-z0-9._~!$&'()*+,;=:@/-]*)?(?:\?([A-Za-z0-9._~!$&'()*+,;=:@/?-]+))?(?:#(?!!)[!-~]*)?"
+)
 _WHITESPACE = "".join(map(chr, range(0x21)))
 
 TRACKING = re.compile(
@@ -50,6 +58,20 @@ def canonical_url(url: str) -> str | None:
 
     Idempotent; never raises on any string.
     """
+    plain = _PLAIN.fullmatch(url)
+    if plain is not None and len(url) <= _MAX_CHARACTERS:
+        start, path, query = plain.groups()
+        if path is None or "/." not in path:
+            origin = _plain_origin(start)
+            if origin is None:
+                return None
+            query = _sorted(query.split("&")) if query else ""
+            return f"{origin}{path or '/'}{'?' if query else ''}{query}"
+    return _canonical(url)
+
+
+def _canonical(url: str) -> str | None:
+    """The canonical form of any string."""
     # WHATWG URL 4.4: strip C0 controls and spaces at the ends, remove tabs and newlines inside.
     text = url.strip(_WHITESPACE).replace("\t", "").replace("\n", "").replace("\r", "")
     if len(text) > _MAX_CHARACTERS or (match := _URL.fullmatch(text)) is None:
@@ -78,24 +100,35 @@ def partition_of(url_id: str, partitions: int) -> int:
     return int(url_id[:8], 16) * partitions >> 32
 
 
+def partitions_of(url_ids: Sequence[str], partitions: int) -> NDArray[np.int64]:
+    """`partition_of` for many ids at once."""
+    digits = np.array(url_ids, dtype="S8")  # numpy keeps the first eight characters
+    heads = np.frombuffer(binascii.unhexlify(digits.tobytes()), dtype=">u4").astype(np.int64)
+    return heads * partitions >> 32
+
+
 def host_of(canonical: str) -> str:
     """Host (without port) of a canonical URL."""
     authority = canonical.split("/", 3)[2]
     return authority.partition("]")[0] + "]" if authority.startswith("[") else authority.partition(":")[0]
 
 
-@lru_cache(maxsize=1 << 16)
 def registered_domain(host: str) -> str:
     """The part of a host that someone registered (`news.bbc.co.uk` -> `bbc.co.uk`); the host itself if there is none.
 
     The public suffix list is the snapshot bundled with tldextract, without its private section (`github.io` is
     a registered domain).
     """
-    return _suffixes(host).top_domain_under_public_suffix or host
+    return _registrable(host) or host
+
+
+@lru_cache(maxsize=1 << 16)
+def _registrable(host: str) -> str:
+    return _suffixes(host).top_domain_under_public_suffix
 
 
 def _without_www(host: str) -> str:
-    while host.startswith("www.") and _suffixes(host[4:]).top_domain_under_public_suffix:
+    while host.startswith("www.") and _registrable(host[4:]):
         host = host[4:]
     return host
 
@@ -111,6 +144,13 @@ def _origin(scheme: str, authority: str) -> str | None:
         return None
     # The schemes are one only where both mean their default port: http://x:443 is not https://x.
     return f"https://{host}" if port == _DEFAULT_PORT[scheme] else f"{scheme}://{host}:{port}"
+
+
+@lru_cache(maxsize=1 << 16)
+def _plain_origin(start: str) -> str | None:
+    """Canonical scheme and host of a scheme and host in lower case without a port."""
+    host = _host(start[start.index("/") + 2 :])
+    return None if host is None else f"https://{host}"
 
 
 def _host(raw: str) -> str | None:
@@ -162,9 +202,17 @@ def _remove_dot_segments(path: str) -> str:
 
 
 def _query(query: str) -> str:
-    """Without tracking parameters, sorted by name; values of one name keep their order."""
-    if not query:
-        return ""
-    parts = [_escape(part, _NOT_IN_QUERY) for part in query.split("&") if part]
-    kept = [part for part in parts if TRACKING.fullmatch(part.partition("=")[0]) is None]
-    return "&".join(sorted(kept, key=lambda part: part.partition("=")[0]))
+    return _sorted([_escape(part, _NOT_IN_QUERY) for part in query.split("&")]) if query else ""
+
+
+def _sorted(parts: list[str]) -> str:
+    """Without tracking parameters and empty parts, sorted by name; values of one name keep their order."""
+    kept = [part for part in parts if part and not _is_tracking(part.partition("=")[0])]
+    if len(kept) > 1:
+        kept.sort(key=lambda part: part.partition("=")[0])
+    return "&".join(kept)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_tracking(name: str) -> bool:
+    return TRACKING.fullmatch(name) is not None

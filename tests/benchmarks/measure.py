@@ -25,16 +25,18 @@ class Row:
     notes: str
 
 
-def alternate(*functions: Callable[[], Any], repeats: int = REPEATS) -> list[float]:
-    """Median seconds of each function; they take turns, so that a busy moment hits all alike."""
+def alternate(
+    *functions: Callable[[], Any], repeats: int = REPEATS, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Median seconds of each function by a clock; they take turns, so that a busy moment hits all alike."""
     seconds: list[list[float]] = [[] for _ in functions]
     for function in functions:
         function()  # caches, lazy imports
     for _ in range(repeats):
         for times, function in zip(seconds, functions, strict=True):
-            start = time.perf_counter()
+            start = clock()
             function()
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     return [statistics.median(times) for times in seconds]
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_prep.urls import canonical_url, host_of, partition_of, registered_domain, url_id
+from data_prep import urls
+from data_prep.urls import canonical_url, host_of, partition_of, partitions_of, registered_domain, url_id
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_not_a_page_address(bad: str) -> None:
     assert canonical_url(bad) is None
 
 
-urls = st.builds(
+any_urls = st.builds(
     lambda scheme, host, port, rest: f"{scheme}://{host}{port}{rest}",
     st.sampled_from(["http", "https", "HTTP"]),
     st.one_of(
@@ -89,7 +90,7 @@ urls = st.builds(
 )
 
 
-@given(st.one_of(st.text(), urls))
+@given(st.one_of(st.text(), any_urls))
 @example("http://a/%25%2e%2E/b")
 @example("http://a/b?&&=&a")
 @example("http://x:00080/")
@@ -101,6 +102,51 @@ def test_idempotent_and_total(url: str) -> None:
         assert urlsplit(once).scheme in ("http", "https")
         assert len(url_id(once)) == 32
         assert host_of(once)
+
+
+simple_urls = st.builds(
+    lambda scheme, host, rest: f"{scheme}://{host}{rest}",
+    st.sampled_from(["http", "https"]),
+    st.sampled_from(["a.com", "www.a.co.uk", "www.com", "a..b", "-a.com", "1.2.3.4", "a_b.c", "a.com."]),
+    st.text(alphabet=st.sampled_from("/.?#&=!ab1~-:@;,_" + "utm_v"), max_size=24),
+)
+
+
+@given(simple_urls)
+@example("http://a.com?")
+@example("http://a.com/?&utm_a&=")
+@example("http://a.com/#!x")
+@example("http://a.com/a?b/../c")
+def test_the_short_way_for_simple_addresses_gives_the_same(url: str) -> None:
+    assert canonical_url(url) == urls._canonical(url)
+
+
+segments = st.from_regex(r"([A-Za-z0-9_~!$'()*+,;=:@-]|%2F|%C3%A9|%20){0,6}(\.html)?", fullmatch=True)
+parameters = st.from_regex(r"[a-z]{1,3}(=([A-Za-z0-9._~/?:-]|%26){0,4})?", fullmatch=True)
+
+
+@given(
+    st.sampled_from(
+        ["https://a.com", "https://b.co.uk", "http://a.com:8080", "https://a.com:8443", "http://a.com:443"]
+    ),
+    st.lists(segments, max_size=4),
+    st.lists(parameters, max_size=4),
+    st.sampled_from(["", "#!", "#!/a/b"]),
+)
+def test_what_must_not_be_touched_is_not(origin: str, path: list[str], query: list[str], fragment: str) -> None:
+    """Case, escapes, empty segments, trailing slashes, ports, repeated names in their order: so none are merged."""
+    query = sorted(query, key=lambda part: part.partition("=")[0])
+    url = f"{origin}/{'/'.join(path)}{'?' if query else ''}{'&'.join(query)}{fragment}"
+    assert canonical_url(url) == url
+
+
+@given(
+    st.sampled_from(["http://a.com", "https://www.a.com", "HTTPS://A.com:443", "http://me@a.com."]),
+    st.permutations(["x=1", "y=2", "utm_source=r", "fbclid=9", "z"]),
+    st.sampled_from(["", "#top", "#"]),
+)
+def test_spellings_of_one_address(origin: str, query: list[str], fragment: str) -> None:
+    assert canonical_url(f"{origin}/p/./q/../?{'&'.join(query)}{fragment}") == "https://a.com/p/?x=1&y=2&z"
 
 
 hosts = st.from_regex(r"(www\.){0,2}[a-z]{1,2}(\.[a-z]{1,2}){0,2}\.(com|co\.uk|io|jp)", fullmatch=True)
@@ -123,6 +169,7 @@ def test_partitions_are_ranges_in_order(numbers: list[int], partitions: int) -> 
     found = [partition_of(i, partitions) for i in ids]
     assert found == sorted(found)
     assert all(0 <= p < partitions for p in found)
+    assert partitions_of(ids, partitions).tolist() == found
 
 
 def test_ids_are_stable() -> None:
