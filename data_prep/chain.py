@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import store
+from data_prep import lock, store
 from data_prep.config import DataConfig
 from data_prep.configfile import resolved
 from data_prep.errors import UserError
 from data_prep.manifest import FileRef, StageManifest
 from data_prep.progress import clock
+from data_prep.raw_input import raw_files as raw_files
+from data_prep.raw_input import raw_paths as raw_paths
 from data_prep.runner import ExecutorName, Say, run_stage, say
-from data_prep.stage import REMOVED_PREFIX
-from data_prep.steps import RAW, STEPS, Digests, Files, Step, ancestors
-
-_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
+from data_prep.stage import REMOVED_PREFIX, Stage
+from data_prep.steps import RAW, Digests, Files, Step, ancestors, enabled_steps
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Chain:
 
     Args:
         config: the corpus.
-        workers: processes at a time.
+        workers: tasks at a time; 0, for Slurm alone: as many as it likes.
         say: prints a line.
         executor: what runs them.
     """
@@ -56,7 +54,7 @@ class Chain:
         self._executor: ExecutorName = executor
         self._manifests: dict[str, StageManifest] = {}
         self._raw: Digests = {}
-        self.steps = [step for step in STEPS if step.enabled(config)]
+        self.steps = enabled_steps(config)
         self._enabled = {RAW, *(step.name for step in self.steps)}
 
     def folder(self, step: Step) -> str:
@@ -67,9 +65,15 @@ class Chain:
         """Complete all stages in order; what is complete is verified and skipped.
 
         Raises:
-            UserError: bad input, or a stage that leaves nothing.
+            UserError: bad input, a stage that leaves nothing, or another run works in the same root.
         """
-        return [self._complete(step) for step in self.steps]
+        with lock.held(self._config.root):
+            return list(self.each())
+
+    def each(self) -> Iterator[StepResult]:
+        """As `run`, one stage at a time."""
+        for step in self.steps:
+            yield self._complete(step)
 
     def run_command(self, command: str) -> list[StepResult]:
         """Complete the stages of one command; those before it must be complete with the same settings.
@@ -84,17 +88,29 @@ class Chain:
                 where=f"data-prep {command}",
                 fix=f"give the config a `{command}:` section",
             )
-        before = ancestors(wanted)
+        before = ancestors(wanted, self.steps)
         results = []
-        for step in self.steps:
-            if step in wanted:
-                results.append(self._complete(step))
-            elif step.name in before:
-                self._manifests[step.name] = self._require(step)
+        with lock.held(self._config.root):
+            for step in self.steps:
+                if step in wanted:
+                    results.append(self._complete(step))
+                elif step.name in before:
+                    self._manifests[step.name] = self._require(step)
         return results
 
-    def _complete(self, step: Step) -> StepResult:
-        start = time.monotonic()
+    def require_before(self, step: Step) -> None:
+        """Make sure that all stages before one are complete, with the present settings.
+
+        Raises:
+            UserError: one is not.
+        """
+        before = ancestors([step], self.steps)
+        for other in self.steps:
+            if other.name in before:
+                self._manifests[other.name] = self._require(other)
+
+    def stage(self, step: Step) -> Stage:
+        """A stage over what those before it made; raw input is hashed."""
         inputs: Files = {}
         for label, sources in step.reads.items():
             inputs[label] = []
@@ -103,8 +119,23 @@ class Chain:
                 if source == RAW:
                     self._raw[part] = store.digest([ref.sha256 for ref in found])
                 inputs[label] += found
-        stage = step.build(self._config, self.folder(step), inputs, self._upstream(step))
-        manifest = run_stage(stage, self._workers, self._say, self._executor)
+        return step.build(self._config, self.folder(step), inputs, self._upstream(step))
+
+    def planned_stage(self, step: Step, upstream: Mapping[str, str]) -> Stage:
+        """A stage whose raw input is as a stored plan has it; nothing is hashed, and it has no inputs of its own.
+
+        Args:
+            step: the stage; those before it are known to be complete.
+            upstream: label -> digest, from the plan.
+        """
+        parts = [part for sources in step.reads.values() for source, part in sources if source == RAW]
+        self._raw |= {part: upstream[part] for part in parts if part in upstream}
+        return step.build(self._config, self.folder(step), {}, self._upstream(step))
+
+    def _complete(self, step: Step) -> StepResult:
+        start = time.monotonic()
+        stage = self.stage(step)
+        manifest = run_stage(stage, self._workers, self._say, self._executor, self._config.slurm)
         self._manifests[step.name] = manifest
         for name, value in manifest.summary.items():
             self._say(f"    WARNING: {value}" if name == "warning" else f"      {name}: {value}")
@@ -169,33 +200,6 @@ class Chain:
             where=self.folder(last),
             fix="give other input, or loosen the rule that removes most",
         )
-
-
-def raw_files(where: str, patterns: Sequence[str]) -> list[FileRef]:
-    """The files of some patterns, hashed.
-
-    Args:
-        where: the config field, for errors.
-        patterns: paths, folders or globs, with environment variables.
-
-    Raises:
-        UserError: a pattern matches nothing, or a variable is not set.
-    """
-    paths: dict[str, None] = {}
-    for pattern in patterns:
-        for variable in _VARIABLE.findall(pattern):
-            if variable not in os.environ:
-                raise UserError(
-                    f"the environment variable {variable} in {pattern!r} is not set",
-                    where=where,
-                    fix=f"set {variable}, or give {where}=[...] on the command line",
-                )
-        expanded = os.path.expandvars(pattern)
-        found = store.listing(expanded)
-        if not found:
-            raise UserError(f"no file matches {expanded!r}", where=where, fix="check the path")
-        paths.update(dict.fromkeys(found))
-    return [FileRef.of(path) for path in paths]
 
 
 def print_funnel(results: Sequence[StepResult]) -> None:

@@ -30,22 +30,35 @@ data-prep {command} configs/data/demo.yaml
 
 data-prep {command} configs/data/demo.yaml root=runs/other --workers 2
 
-DUMPS=/dumps WARCS=/warcs data-prep {command} configs/data/webtext.yaml
+DUMPS=/dumps WARCS=/warcs data-prep {command} configs/data/gpt2.yaml
 
-RAY_ADDRESS=auto data-prep {command} configs/data/webtext.yaml --executor ray
+RAY_ADDRESS=auto data-prep {command} configs/data/gpt2.yaml --executor ray
+
+data-prep {command} configs/data/gpt2.yaml --executor slurm --workers 200 slurm.partition=cpu
 """
 
 app = typer.Typer(help=_ABOUT, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, for example configs/data/webtext.yaml")]
+_MAKE, _STAGES, _LOOK, _TOOLS = "Make a corpus", "One command for each stage", "Look at a corpus", "Tools"
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, for example configs/data/gpt2.yaml")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="settings that win over the file, section.key=value", show_default=False),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="tasks at a time; default: one a core, here or of the cluster", show_default=False),
+    typer.Option(
+        min=1, help="tasks at a time; default: one a core, here or on the cluster; Slurm: no limit", show_default=False
+    ),
 ]
+
+
+Target = Annotated[
+    str, typer.Argument(metavar="CONFIG|ROOT", help="YAML file, or the folder or fsspec URL that its `root` names")
+]
+StageName = Annotated[str | None, typer.Option(metavar="STAGE", help="name of a stage", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of text")]
 
 
 class ExecutorChoice(Enum):
@@ -53,10 +66,15 @@ class ExecutorChoice(Enum):
 
     LOCAL = "local"
     RAY = "ray"
+    SLURM = "slurm"
 
 
 Executor = Annotated[
-    ExecutorChoice, typer.Option(help="processes here, or a Ray cluster (RAY_ADDRESS) that sees the same folders")
+    ExecutorChoice,
+    typer.Option(
+        help="processes here; a Ray cluster (RAY_ADDRESS); or Slurm job arrays, one a stage (config section `slurm:`). "
+        "All nodes must see the same folders"
+    ),
 ]
 
 
@@ -75,12 +93,17 @@ def _chain(config: str, overrides: list[str] | None, workers: int | None, execut
         from data_prep.ray_executor import connect
 
         available = connect()
+    elif executor is ExecutorChoice.SLURM:
+        from data_prep import slurm_executor
+
+        slurm_executor.connect()
+        available = 0  # Slurm's own limits
     else:
         available = cores()
     return Chain(settings, workers or available, executor=executor.value)
 
 
-@app.command(epilog=_EXAMPLES.format(command="run"))
+@app.command(epilog=_EXAMPLES.format(command="run"), rich_help_panel=_MAKE)
 def run(
     config: Config,
     overrides: Overrides = None,
@@ -113,7 +136,7 @@ def _stage_command(
     return one
 
 
-@app.command("demo-input", epilog="Example: data-prep demo-input runs/demo/input")
+@app.command("demo-input", rich_help_panel=_TOOLS, epilog="Example: data-prep demo-input runs/demo/input")
 def demo_input(
     folder: Annotated[str, typer.Argument(help="where the dump and the archives are written")], workers: Workers = None
 ) -> None:
@@ -126,7 +149,7 @@ def demo_input(
         print(f"{made.submissions:,} submissions, MADE UP: {made.dumps}")
 
 
-@app.command(epilog="Example: data-prep verify runs/demo/data/shards")
+@app.command(rich_help_panel=_TOOLS, epilog="Example: data-prep verify runs/demo/data/shards")
 def verify(folder: Annotated[str, typer.Argument(help="a token dataset: the folder of the shards stage")]) -> None:
     """Hash every file of a token dataset and compare with its manifest."""
     from data_prep.shards import DatasetManifest
@@ -140,15 +163,193 @@ def verify(folder: Annotated[str, typer.Argument(help="a token dataset: the fold
         print(f"dataset {manifest.digest}")
 
 
+_TASK_EXAMPLES = """Examples:
+
+data-prep task configs/data/gpt2.yaml links              plans the stage and says how many tasks it has
+
+data-prep task configs/data/gpt2.yaml links 3            does task 3
+
+sbatch --array=0-7 --wrap "data-prep task configs/data/gpt2.yaml links"
+
+data-prep links configs/data/gpt2.yaml                   checks all tasks and completes the stage
+"""
+
+
+@app.command("task", rich_help_panel=_TOOLS, epilog=_TASK_EXAMPLES)
+def task(
+    config: Config,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="name of a stage")],
+    rank: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RANK]", help="number of the task; default: $SLURM_ARRAY_TASK_ID, else the stage is only planned"
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Do one task of a stage by its rank; the stages before must be complete."""
+    from data_prep import array_task
+
+    with exit_on_user_error():
+        array_task.command(config, stage, rank, overrides or [])
+
+
+_PLAN_EXAMPLES = """Examples:
+
+DUMPS=/dumps WARCS=/warcs data-prep plan configs/data/gpt2.yaml
+
+data-prep plan configs/data/gpt2.yaml --sample 64MiB root=/data/webtext partitions=64
+"""
+
+
+@app.command(rich_help_panel=_MAKE, epilog=_PLAN_EXAMPLES)
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    sample: Annotated[str, typer.Option(metavar="BYTES", help="of dumps and of archives to measure")] = "8MiB",
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Dry run: tasks, rows, bytes and core-hours of every stage, estimated from a sample of the real input.
+
+    Runs the stages over the starts of some dumps and archives in a temporary folder, and scales what they take by
+    bytes. Writes nothing else.
+    """
+    from data_prep import looks
+
+    with exit_on_user_error():
+        looks.plan(config, overrides or [], sample, workers or cores(), as_json)
+
+
+_STATUS_EXAMPLES = """Examples:
+
+data-prep status configs/data/gpt2.yaml
+
+data-prep status runs/gpt2/data --watch
+
+data-prep status s3://bucket/gpt2 --json | jq '.stages[] | select(.failed != [])'
+"""
+
+
+@app.command(rich_help_panel=_LOOK, epilog=_STATUS_EXAMPLES)
+def status(
+    target: Target,
+    overrides: Overrides = None,
+    watch: Annotated[bool, typer.Option("--watch", help="look again every two seconds until all is complete")] = False,
+    as_json: Json = False,
+) -> None:
+    """How far each stage and task is, also while another process runs them, and why tasks failed."""
+    from data_prep import looks
+
+    with exit_on_user_error():
+        looks.status(target, overrides or [], watch, as_json)
+
+
+_INSPECT_EXAMPLES = """Examples:
+
+data-prep inspect configs/data/gpt2.yaml
+
+data-prep inspect runs/gpt2/data --stage filter --reason other-language -n 20
+
+data-prep inspect runs/gpt2/data --stage near-dedup --kept --seed 7 --json
+
+data-prep inspect runs/gpt2/data --url http://example.org/page
+"""
+
+
+@app.command(rich_help_panel=_LOOK, epilog=_INSPECT_EXAMPLES)
+def inspect(
+    target: Target,
+    overrides: Overrides = None,
+    stage: StageName = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="only what was left out for it", show_default=False)
+    ] = None,
+    kept: Annotated[
+        bool | None, typer.Option("--kept/--dropped", help="only what was kept, or left out", show_default="both")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=0, help="documents to show")] = 5,
+    seed: Annotated[int, typer.Option(help="of the draw: the same seed shows the same documents")] = 0,
+    id: Annotated[str | None, typer.Option(help="show one document's way: its id", show_default=False)] = None,
+    url: Annotated[str | None, typer.Option(help="or its URL, as posted", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """What each stage kept and left out and why, with samples; or the way of one document."""
+    from data_prep import looks
+
+    with exit_on_user_error():
+        looks.inspect(target, overrides or [], stage, reason, kept, n, seed, id, url, as_json)
+
+
+_CARD_EXAMPLES = """Examples:
+
+data-prep card configs/data/gpt2.yaml
+
+data-prep card runs/gpt2/data --output runs/gpt2/data/README.md
+"""
+
+
+@app.command(rich_help_panel=_LOOK, epilog=_CARD_EXAMPLES)
+def card(
+    target: Target,
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="FILE", help="write it here instead of printing it", show_default=False)
+    ] = None,
+) -> None:
+    """The data card in Markdown: sources, settings, funnel, reasons, shards and limits, from the manifests alone."""
+    from data_prep import looks
+
+    with exit_on_user_error():
+        looks.card(target, overrides or [], output)
+
+
+_REPORT_EXAMPLES = """Examples:
+
+data-prep report configs/data/gpt2.yaml
+
+data-prep report runs/gpt2/data --stage filter --domains domains.txt
+
+python launch/track.py data runs/gpt2/data    (then: pages and figures to MLflow)
+"""
+
+
+@app.command(rich_help_panel=_LOOK, epilog=_REPORT_EXAMPLES)
+def report(
+    target: Target,
+    overrides: Overrides = None,
+    stage: StageName = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="the page; default: ROOT/report/STAGE.html", show_default=False),
+    ] = None,
+    domains: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="domains.txt of github.com/openai/gpt-2: WebText's 1,000 top domains; without it the first 20",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Exploratory analysis of a stage's documents as one HTML page: lengths, languages, domains, dates, samples."""
+    from data_prep import looks
+
+    with exit_on_user_error():
+        looks.report(target, overrides or [], stage, output, domains)
+
+
 def application() -> typer.Typer:
     """The commands above and one for each command of the chain."""
     from data_prep.steps import COMMANDS, STEPS
 
     for name in COMMANDS:
         stages = [step.name for step in STEPS if step.command == name]
-        app.command(name, epilog=_EXAMPLES.format(command=name))(
+        app.command(name, rich_help_panel=_STAGES, epilog=_EXAMPLES.format(command=name))(
             _stage_command(name, stages, first=name == COMMANDS[0])
         )
+    panels = [_MAKE, _LOOK, _STAGES, _TOOLS]
+    app.registered_commands.sort(key=lambda command: panels.index(str(command.rich_help_panel)))
     return app
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from data_prep.common_crawl.settings import CommonCrawlSettings
 from data_prep.configfile import Settings
 from data_prep.dedup.near import NearDedupSettings
+from data_prep.fetch.settings import FetchSettings
 from data_prep.filter import FilterSettings
 from data_prep.links import LinksSettings
 from data_prep.pages import PagesSettings
 from data_prep.shard_stage import ShardsSettings
+from data_prep.slurm_executor import SlurmSettings
 from data_prep.tasks import TasksSettings
 from data_prep.tokenizer import TokenizerSettings
 
@@ -20,10 +23,12 @@ class InputsSettings(Settings):
     `$NAME` and `${NAME}` stand for environment variables.
     """
 
-    dumps: tuple[str, ...] = Field(min_length=1)
-    """Pushshift submissions, RS_*."""
-    archives: tuple[str, ...] = Field(min_length=1)
-    """WARC files of the linked pages."""
+    dumps: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Pushshift submissions, RS_*; None: there are no links, and every page of the archives is taken."""
+    archives: tuple[str, ...] = ()
+    """WARC, WET or ARC files of the pages; a folder stands for all of these below it."""
+    wikipedia: tuple[str, ...] = ()
+    """A sample of Wikipedia for the filter `wikipedia`: Parquet or JSON lines with `text`, or plain text."""
 
 
 class DataConfig(Settings):
@@ -37,9 +42,30 @@ class DataConfig(Settings):
     partitions: int = Field(default=8, gt=0, le=4096)
     """Partitions of each shuffle. A fact of the data's layout: the number of workers may change freely, this not."""
     links: LinksSettings = LinksSettings()
+    common_crawl: CommonCrawlSettings | None = None
+    """Captures found by URL through an index; none without this section."""
+    fetch: FetchSettings | None = None
+    """Fetch the linked pages from the web; without this section nothing is requested."""
     pages: PagesSettings = PagesSettings()
     filter: FilterSettings = FilterSettings()
     near_dedup: NearDedupSettings = NearDedupSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     shards: ShardsSettings = ShardsSettings()
     tasks: TasksSettings = TasksSettings()
+    slurm: SlurmSettings = SlurmSettings()
+    """With `--executor slurm`; has no part in the bytes."""
+
+    @model_validator(mode="after")
+    def _has_pages(self) -> DataConfig:
+        if not (self.inputs.archives or self.common_crawl or self.fetch):
+            raise ValueError("no source of pages: set inputs.archives (files), common_crawl (captures by URL) or fetch")
+        if not self.inputs.dumps and (self.common_crawl or self.fetch):
+            raise ValueError("common_crawl and fetch look for links, but there are none: set inputs.dumps")
+        return self
+
+    @model_validator(mode="after")
+    def _filter_can_start(self) -> DataConfig:
+        if self.inputs.wikipedia and self.filter.wikipedia is None:
+            raise ValueError("inputs.wikipedia is given, but the rule that reads it is off: set filter.wikipedia={}")
+        self.filter.expanded()  # a list that cannot be read is said now, not after hours of extraction
+        return self

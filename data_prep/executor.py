@@ -8,9 +8,11 @@ again.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import multiprocessing
 import os
+import pickle
 import select
 import signal
 import threading
@@ -18,16 +20,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
 
 from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
+from data_prep import failures, lock, store
+from data_prep.failures import WorkerDied
 from data_prep.stage import Stage, Task, TaskOutput
 
 _POLL_SECONDS = 0.25
 _ATTEMPTS_ALONE = 2
+_PR_SET_PDEATHSIG = 1
 
 
 class StageStep(PipelineStep):  # type: ignore[misc]
@@ -41,20 +47,16 @@ class StageStep(PipelineStep):  # type: ignore[misc]
         self.stage, self.tasks = stage, tasks
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> None:
-        """Do task `rank`; its manifest is written last."""
-        with TaskOutput(self.stage, self.tasks[rank]) as out:
-            self.stage.run_task(self.tasks[rank], out)
-
-
-class WorkerDied(Exception):
-    """A task killed the process that ran it, also when it ran alone."""
-
-    def __init__(self, task: int) -> None:
-        super().__init__(task)
-        self.task = task
-
-    def __str__(self) -> str:
-        return f"task {self.task} was killed {_ATTEMPTS_ALONE} times when run alone (out of memory?)"
+        """Do task `rank`; its manifest is written last, or else the record of its failure."""
+        folder = self.stage.folder
+        try:
+            with TaskOutput(self.stage, self.tasks[rank]) as out:
+                self.stage.run_task(self.tasks[rank], out)
+        except Exception as error:
+            failures.save(folder, rank, error)
+            raise
+        failures.forget(folder, rank)
+        store.remove_file(self.stage.progress_path(rank))
 
 
 class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
@@ -66,6 +68,7 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
         workers: processes at a time.
         logging_dir: folder for datatrove's task logs.
         on_poll: called a few times a second with the number of ranks that ended, for progress.
+        preload: modules that the server imports from which workers are forked; the first executor of a process decides.
     """
 
     def __init__(
@@ -75,12 +78,13 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
         workers: int,
         logging_dir: str,
         on_poll: Callable[[int], None],
+        preload: Sequence[str] = ("data_prep.chain",),
     ) -> None:
         # Manifests, not datatrove's empty marker files, say what is complete.
         super().__init__([step], logging_dir, skip_completed=False)
         self.ranks, self.workers, self._on_poll = list(ranks), workers, on_poll
-        self._tasks = len(step.tasks)
-        self._ended = 0
+        self._tasks, self._folder = len(step.tasks), step.stage.folder
+        self._ended, self._preload = 0, preload
         self.failures: dict[int, Exception] = {}
 
     @property
@@ -110,7 +114,10 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
                     if self._run_pool([rank], 1) is None:
                         break
                     if attempt == _ATTEMPTS_ALONE - 1:
-                        self._end(rank, WorkerDied(rank))
+                        how = f"was killed {_ATTEMPTS_ALONE} times when run alone (out of memory?)"
+                        died = WorkerDied(rank, how)
+                        failures.save(self._folder, rank, died)
+                        self._end(rank, died)
             suspects = self._run_pool(waiting, self.workers)
         return self.failures
 
@@ -121,7 +128,7 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
             return None
         pool = ProcessPoolExecutor(
             min(workers, len(queue)),
-            mp_context=_start_method(),
+            mp_context=_start_method([*self._preload, *store.client_modules(self._folder)]),
             initializer=_prepare_worker,
             initargs=(os.getpid(),),
         )
@@ -140,11 +147,12 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
                         raise error
                     self._end(running.pop(future), error if isinstance(error, Exception) else None)
                 self._on_poll(self._ended)
-        except BrokenProcessPool:
-            return sorted(running.values()), queue
-        except BaseException:
+        except BaseException as error:
+            # Whatever stopped this, no worker goes on: not even one that is stopped and would not heed SIGTERM.
             for process in list((pool._processes or {}).values()):
                 process.kill()
+            if isinstance(error, BrokenProcessPool):
+                return sorted(running.values()), queue
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -161,15 +169,23 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
 
 
 def _run_rank(executor: LocalExecutor, rank: int) -> None:
-    # datatrove also logs to stderr; what failed is said once, by the parent, and stands in the task's log file.
-    with contextlib.redirect_stderr(io.StringIO()):
-        executor._run_for_rank(rank, local_rank=1)
+    try:
+        # datatrove also logs to stderr; what failed is said once, by the parent, and stands in the task's log file.
+        with contextlib.redirect_stderr(io.StringIO()):
+            executor._run_for_rank(rank, local_rank=1)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            # The parent could not rebuild it, and would take that for the death of the worker.
+            raise RuntimeError(failures.one_line(error)) from None
+        raise
 
 
-def _start_method() -> BaseContext:
+def _start_method(preload: Sequence[str] = ("data_prep.chain",)) -> BaseContext:
     """Workers are forked from a small server that has imported the stages once: a new pool costs milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["data_prep.executor", "data_prep.chain"])
+    context.set_forkserver_preload(["data_prep.executor", *preload])
     return context
 
 
@@ -179,6 +195,12 @@ def _prepare_worker(parent: int) -> None:
     A worker that outlives its parent would write beside those of the next run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The server that forked this process ends with the parent, if nobody else holds the pipe between them; the kernel
+    # then needs nobody's cooperation: the thread below may have to wait for a library that holds the interpreter's
+    # lock, or this process may be stopped.
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not Linux, or a Python that does this differently
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         try:
@@ -186,16 +208,8 @@ def _prepare_worker(parent: int) -> None:
         except ProcessLookupError:
             pass  # it is gone already
         except (AttributeError, OSError):  # not Linux, or an old kernel
-            while _is_alive(parent):
+            while lock.is_alive(parent):
                 time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

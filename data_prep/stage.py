@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -194,6 +193,7 @@ class TaskOutput:
         self._dropped: Counter[str] = Counter()
         self._open: dict[str, tuple[IO[bytes], RowWriter | None]] = {}
         self._removed: RowWriter | None = None
+        self._start = time.monotonic()
         self._last_heartbeat = 0.0
 
     def __enter__(self) -> Self:
@@ -247,7 +247,7 @@ class TaskOutput:
         self._last_heartbeat = now
         # A heartbeat may be lost or torn by a crash: it is no proof of anything.
         path = self._stage.progress_path(self._task.index)
-        body = store.canonical_json({"done": done, "total": total, "unit": unit})
+        body = store.canonical_json({"done": done, "total": total, "unit": unit, "seconds": now - self._start})
         if store.is_local(path):
             store.local(path).parent.mkdir(parents=True, exist_ok=True)
             store.local(path).write_bytes(body)
@@ -302,10 +302,7 @@ class TaskOutput:
                 store.fsync_dir(target.parent)
             else:
                 handle.seek(0)
-                fs, inner = store.filesystem(path)
-                fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-                with fs.open(inner, "wb") as upload:
-                    shutil.copyfileobj(handle, upload)
+                store.upload(handle, path)
                 handle.close()
             ref = FileRef.of(path, writer.rows if writer is not None else None)
             outputs.append(FileRef(name, ref.sha256, ref.bytes, ref.rows))

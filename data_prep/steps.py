@@ -8,17 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from data_prep.common_crawl.keys import KeysStage
+from data_prep.common_crawl.settings import CommonCrawlSettings
+from data_prep.common_crawl.stage import WARC, CommonCrawlStage
 from data_prep.config import DataConfig
 from data_prep.dedup import exact, near
+from data_prep.fetch import stage as fetch
+from data_prep.fetch.queues import FetchQueuesStage
 from data_prep.filter import FilterStage
 from data_prep.links import LinksStage
 from data_prep.manifest import FileRef
+from data_prep.page_links.addresses import ADDRESSES, REDIRECTS, AddressesSettings, AddressesStage
+from data_prep.page_links.matches import PageLinksStage
+from data_prep.page_links.redirects import RedirectsStage
 from data_prep.pages import PagesStage
-from data_prep.reddit import SubmissionsStage
 from data_prep.shard_stage import ShardsStage, ShardsStageSettings
 from data_prep.stage import Stage
+from data_prep.submissions import SubmissionsStage
 from data_prep.tasks import TasksStage, TasksStageSettings
 from data_prep.tokenizer import TokenizerStage
+from data_prep.wikipedia_sample import NGRAMS, WikipediaSampleSettings, WikipediaSampleStage
 
 Files = dict[str, list[FileRef]]
 Digests = dict[str, str]
@@ -56,6 +65,30 @@ class Step:
     lineage: bool = False
     enabled: Callable[[DataConfig], bool] = _always
 
+    @property
+    def optional(self) -> bool:
+        """Whether some corpora do not have it."""
+        return self.enabled is not _always
+
+
+def _wikipedia_sample(config: DataConfig) -> WikipediaSampleSettings:
+    assert config.filter.wikipedia is not None  # or the step is not enabled
+    return WikipediaSampleSettings(ngram=config.filter.wikipedia.ngram)
+
+
+def _common_crawl(config: DataConfig) -> bool:
+    return config.common_crawl is not None
+
+
+def _common_crawl_settings(config: DataConfig) -> CommonCrawlSettings:
+    assert config.common_crawl is not None  # or the step is not enabled
+    return config.common_crawl
+
+
+def _fetch(config: DataConfig, folder: str, inputs: Files, upstream: Digests) -> Stage:
+    assert config.fetch is not None  # or the step is not enabled
+    return fetch.FetchStage(folder, config.fetch, inputs, upstream, partitions=config.partitions)
+
 
 def _partitions(config: DataConfig) -> exact.PartitionSettings:
     return exact.PartitionSettings(partitions=config.partitions)
@@ -73,6 +106,9 @@ def _tasks(config: DataConfig) -> TasksStageSettings:
     return TasksStageSettings(**config.tasks.model_dump(), shards=config.shards)
 
 
+ARCHIVES: tuple[Source, ...] = ((RAW, "archives"), ("common-crawl", WARC), ("fetch", fetch.WARC))
+"""Where pages come from."""
+
 STEPS: tuple[Step, ...] = (
     Step(
         "submissions",
@@ -87,12 +123,77 @@ STEPS: tuple[Step, ...] = (
         lambda c, folder, i, u: LinksStage(folder, c.links, i, u, partitions=c.partitions),
     ),
     Step(
+        "common-crawl-keys",
+        "common-crawl",
+        {"links": (("links", "part-"),)},
+        lambda c, folder, i, u: KeysStage(folder, exact.NoSettings(), i, u),
+        funnel=False,
+        enabled=_common_crawl,
+    ),
+    Step(
+        "common-crawl",
+        "common-crawl",
+        {"keys": (("common-crawl-keys", "part-"),)},
+        lambda c, folder, i, u: CommonCrawlStage(folder, _common_crawl_settings(c), i, u),
+        funnel=False,
+        enabled=_common_crawl,
+    ),
+    Step(
+        "fetch-queues",
+        "fetch",
+        {"links": (("links", "part-"),)},
+        lambda c, folder, i, u: FetchQueuesStage(folder, _partitions(c), i, u),
+        funnel=False,
+        enabled=lambda c: c.fetch is not None,
+    ),
+    Step("fetch", "fetch", {"queues": (("fetch-queues", "0"),)}, _fetch, enabled=lambda c: c.fetch is not None),
+    Step(
+        "addresses",
+        "pages",
+        {"archives": ARCHIVES},
+        lambda c, folder, i, u: AddressesStage(
+            folder, AddressesSettings(task_bytes=c.pages.task_bytes), i, u, partitions=c.partitions
+        ),
+        funnel=False,
+    ),
+    Step(
+        "redirects",
+        "pages",
+        {"links": (("links", "part-"),), "redirects": (("addresses", REDIRECTS),)},
+        lambda c, folder, i, u: RedirectsStage(folder, exact.NoSettings(), i, u, partitions=c.partitions),
+        funnel=False,
+    ),
+    Step(
+        "page-links",
+        "pages",
+        {
+            "links": (("links", "part-"),),
+            "redirects": (("redirects", "0"),),
+            "addresses": (("addresses", ADDRESSES),),
+        },
+        lambda c, folder, i, u: PageLinksStage(folder, exact.NoSettings(), i, u, partitions=c.partitions),
+        funnel=False,
+    ),
+    Step(
         "pages",
         "pages",
-        {"archives": ((RAW, "archives"),), "links": (("links", "part-"),)},
+        {"archives": ARCHIVES, "links": (("page-links", "part-"),)},
         lambda c, folder, i, u: PagesStage(folder, c.pages, i, u, source=c.name),
     ),
-    Step("filter", "filter", {"documents": (("pages", "part-"),)}, lambda c, f, i, u: FilterStage(f, c.filter, i, u)),
+    Step(
+        "wikipedia-sample",
+        "filter",
+        {"wikipedia": ((RAW, "wikipedia"),)},
+        lambda c, f, i, u: WikipediaSampleStage(f, _wikipedia_sample(c), i, u),
+        funnel=False,
+        enabled=lambda c: bool(c.inputs.wikipedia) and c.filter.wikipedia is not None,
+    ),
+    Step(
+        "filter",
+        "filter",
+        {"documents": (("pages", "part-"),), "wikipedia": (("wikipedia-sample", NGRAMS),)},
+        lambda c, f, i, u: FilterStage(f, c.filter, i, u),
+    ),
     Step(
         "exact-keys",
         "exact-dedup",
@@ -176,14 +277,19 @@ STEPS: tuple[Step, ...] = (
 COMMANDS: tuple[str, ...] = tuple(dict.fromkeys(step.command for step in STEPS))
 
 
-def ancestors(steps: Sequence[Step]) -> set[str]:
-    """Names of all stages that some steps build upon."""
-    by_name = {step.name: step for step in STEPS}
+def enabled_steps(config: DataConfig) -> list[Step]:
+    """The stages that a corpus has, in order."""
+    return [step for step in STEPS if step.enabled(config)]
+
+
+def ancestors(steps: Sequence[Step], among: Sequence[Step] = STEPS) -> set[str]:
+    """Names of all stages that some steps build upon, as far as they are `among` those given."""
+    by_name = {step.name: step for step in among}
     found: set[str] = set()
     waiting = [source for step in steps for sources in step.reads.values() for source, _ in sources]
     while waiting:
         name = waiting.pop()
-        if name != RAW and name not in found:
+        if name in by_name and name not in found:
             found.add(name)
             waiting += [source for sources in by_name[name].reads.values() for source, _ in sources]
     return found

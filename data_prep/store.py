@@ -1,35 +1,71 @@
 """Paths on any fsspec file system, written so that a reader never sees a half-written file.
 
 A local file is written as `x.tmp`, flushed to the disk, then renamed to `x`. On an object store an upload
-becomes visible only when it is closed, which gives the same promise.
+becomes visible only when it is closed, which gives the same promise. What other processes write is seen at once:
+nothing is answered from a cache of listings. Where a store's client looks for endpoint and credentials is its own
+affair (for `s3://`: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ... or `~/.aws`).
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import os
 import posixpath
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import fsspec
 import orjson
 
-from data_prep.errors import CorruptFile, full_disk
+from data_prep.errors import CorruptFile, UserError, full_disk
 
 TMP_SUFFIX = ".tmp"
 _HASH_BLOCK = 1 << 20
+_IN_MEMORY = 16 << 20
+_WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"}
+_CLIENTS = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs"}
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of `path` and the path as that file system spells it."""
-    fs, inner = fsspec.core.url_to_fs(path)
+    """The file system of `path` and the path as that file system spells it.
+
+    Raises:
+        UserError: there is no such kind of file system, or its package is not installed.
+    """
+    try:
+        fs, inner = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    except ImportError as error:
+        raise UserError(f"{error}", where=path, fix="for s3: `pip install -e '.[s3]'`") from None
+    except ValueError as error:
+        raise UserError(f"{error}", where=path, fix="check the path") from None
     return fs, inner
+
+
+def client_modules(path: str) -> list[str]:
+    """Modules that every process which uses the file system of `path` will import."""
+    return [] if is_local(path) else [type(filesystem(path)[0]).__module__]
+
+
+@contextmanager
+def _clear_errors(path: str) -> Iterator[None]:
+    """One clear line for what an object store or its client refuses."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"access denied ({error})", where=path, fix="check credentials and rights") from None
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        raise UserError(
+            f"the object store cannot be used ({type(error).__name__}: {error})",
+            where=path,
+            fix="check endpoint and credentials, then run again",
+        ) from None
 
 
 def is_local(path: str) -> bool:
@@ -52,26 +88,43 @@ def exists(path: str) -> bool:
     if is_local(path):
         return local(path).exists()
     fs, inner = filesystem(path)
-    return bool(fs.exists(inner))
+    with _clear_errors(path):
+        return bool(fs.exists(inner))
 
 
-def listing(pattern: str) -> list[str]:
+def listing(pattern: str, endings: tuple[str, ...] = ()) -> list[str]:
     """Files that match a glob pattern, sorted; a plain path matches itself if it is there.
 
-    A folder stands for all files directly in it.
+    A folder stands for all files directly in it or, with `endings`, for all below it whose names end so.
     """
     if is_local(pattern):
         # Paths stay as the user wrote them (fsspec would make them absolute), so that manifests can move.
         plain = str(local(pattern))
         if local(plain).exists():
             plain = glob.escape(plain)
-        found = glob.glob(f"{plain}/*" if local(pattern).is_dir() else plain, recursive=True)  # noqa: PTH207
-        return sorted(p for p in found if local(p).is_file() and not p.endswith(TMP_SUFFIX))
+        if local(pattern).is_dir():
+            plain = f"{plain}/**/*" if endings else f"{plain}/*"
+        else:
+            endings = ()
+        names = glob.glob(plain, recursive=True)  # noqa: PTH207
+        return sorted(
+            p
+            for p in names
+            if local(p).is_file() and not p.endswith(TMP_SUFFIX) and (p.endswith(endings) or not endings)
+        )
     fs, inner = filesystem(pattern)
-    if fs.isdir(inner):
-        inner = posixpath.join(inner, "*")
     prefix = pattern.split("://", 1)[0] + "://"
-    paths = [p for p in fs.glob(inner) if fs.isfile(p)]
+    with _clear_errors(pattern):
+        if fs.isdir(inner):
+            inner = posixpath.join(inner, "**" if endings else "*")
+        else:
+            endings = ()
+        try:
+            found = fs.glob(inner, detail=True)
+        except FileNotFoundError:  # a folder that was removed just now
+            return []
+        files = [p for p, info in found.items() if info["type"] == "file"]
+        paths = [p for p in files if p.endswith(endings) or not endings]
     return sorted(prefix + p.lstrip("/") for p in paths if not p.endswith(TMP_SUFFIX))
 
 
@@ -86,14 +139,19 @@ def open_read(path: str) -> IO[bytes]:
     if is_local(path):
         return local(path).open("rb")
     fs, inner = filesystem(path)
-    handle: IO[bytes] = fs.open(inner, "rb")
+    with _clear_errors(path):
+        handle: IO[bytes] = fs.open(inner, "rb")
     return handle
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file."""
-    with open_read(path) as handle:
-        return handle.read()
+    if is_local(path):
+        return local(path).read_bytes()
+    fs, inner = filesystem(path)
+    with _clear_errors(path):
+        data: bytes = fs.cat_file(inner)  # one request; opening it would take two
+    return data
 
 
 def read_json(path: str) -> Any:
@@ -120,12 +178,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def sha256_of(path: str) -> str:
-    """sha256 (hex) of a file's bytes, read in blocks."""
+def sha256_of(path: str, on_read: Callable[[int], None] | None = None) -> str:
+    """sha256 (hex) of a file's bytes, read in blocks; `on_read` is told the bytes of each."""
     value = hashlib.sha256()
     with open_read(path) as handle:
         while block := handle.read(_HASH_BLOCK):
             value.update(block)
+            if on_read is not None:
+                on_read(len(block))
     return value.hexdigest()
 
 
@@ -153,11 +213,10 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         UserError: the disk is full.
     """
     if not is_local(path):
-        buffer = io.BytesIO()
-        yield buffer
-        fs, inner = filesystem(path)
-        fs.makedirs(posixpath.dirname(inner), exist_ok=True)
-        fs.pipe_file(inner, buffer.getvalue())
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as buffer:
+            yield cast(IO[bytes], buffer)
+            buffer.seek(0)
+            upload(cast(IO[bytes], buffer), path)
         return
     target = local(path)
     tmp = target.with_name(target.name + TMP_SUFFIX)
@@ -174,6 +233,29 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
         if clear is not None:
             raise clear from None
         raise
+
+
+def upload(source: IO[bytes], path: str) -> None:
+    """Write what a file holds, from where it stands, to a path that is not local; all of it or nothing.
+
+    Raises:
+        UserError: the store refuses it.
+    """
+    fs, inner = filesystem(path)
+    with _clear_errors(path):
+        if path.split("://", 1)[0] not in _WITHOUT_FOLDERS:
+            fs.makedirs(posixpath.dirname(inner), exist_ok=True)
+        try:
+            handle = fs.open(inner, "wb")
+            try:
+                shutil.copyfileobj(source, handle, _HASH_BLOCK)
+            except BaseException:
+                handle.discard()  # closing it would make the part that arrived a file
+                handle.closed = True
+                raise
+            handle.close()
+        except FileNotFoundError as error:
+            raise UserError(f"cannot be written ({error})", where=path, fix="make the bucket first") from None
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -198,6 +280,16 @@ def clear(folder: str, keep: str) -> None:
     for entry in entries:
         if posixpath.basename(entry) != keep:
             remove(entry)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there: one request to an object store, where `remove` takes several."""
+    if is_local(path):
+        local(path).unlink(missing_ok=True)
+        return
+    fs, inner = filesystem(path)
+    with _clear_errors(path), suppress(FileNotFoundError):
+        fs.rm_file(inner)
 
 
 def remove(path: str) -> None:

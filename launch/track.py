@@ -17,7 +17,8 @@ from pipeline.tracking.uri import DEFAULT_EXPERIMENT, resolve_uri, shown
 
 EXAMPLES = """examples:
   python launch/track.py data runs/demo/data --runs runs/demo
-      a run for every completed data stage, with its counts, settings and lineage
+      a run for every completed data stage, with its counts, settings and lineage, and the page and figures that
+      `data-prep report` made of it
   python launch/track.py sync runs/demo/demo-pretrain --runs runs/demo
       send what MLflow lacks of a run; nothing is sent twice
   MLFLOW_TRACKING_URI=http://tracking:5000 python launch/track.py sync runs/demo/demo-*
@@ -53,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         uri = resolve_uri(args.uri, args.runs)
         if args.command == "data":
             for stage, run_dir in track_data(args.data_root, uri, args.experiment).items():
-                final = RunRecord.load(run_dir).final
+                record = RunRecord.load(run_dir)
+                final, report = record.final, "  with its report" if record.artifacts else ""
                 print(
                     f"{stage:<16} {final['rows_in']:>12,.0f} -> {final['rows_out']:>12,.0f} rows "
-                    f"{final['seconds']:>9,.1f} s   {run_dir}"
+                    f"{final['seconds']:>9,.1f} s   {run_dir}{report}"
                 )
         else:
             for run_dir in args.run_dirs:

@@ -1,7 +1,11 @@
-"""Makes a tracked run of every completed data-preparation stage, from the manifests under a data root."""
+"""Makes a tracked run of every completed data-preparation stage, from the manifests under a data root.
+
+If `data-prep report` was run on a stage as it is now, its page becomes an artifact of the run, and its figures metrics.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -20,6 +24,7 @@ STAGE_FILE, PLAN_FILE, DATASET_FILE = "stage.json", "plan.json", "manifest.json"
 PREFIX = "data/"
 LABELLED = "labelled/"
 ROOT_TAG, ORDER_TAG = "data_root", "order"
+REPORTS, REPORT_PAGE, REPORT_PREFIX = "report", "report.html", "report/"
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def track_data(root: str | Path, uri: str | None, experiment: str = DEFAULT_EXPE
         Stage name -> run folder, upstream stages first.
 
     Raises:
-        UserError: no completed stage, a damaged manifest, or the store cannot be used.
+        UserError: no completed stage, a damaged manifest or report, or the store cannot be used.
     """
     folder = Path(root).absolute()
     stages = completed_stages(folder)
@@ -168,12 +173,43 @@ def _write_run(
     )
     record = RunRecord.new(info, experiment, stage.start_ms, uid)
     record.final, record.status, record.end_time_ms = stage.final, "FINISHED", stage.end_ms
+    report = _report(root, stage)
+    if report is not None:
+        figures, page = report
+        record.final |= {REPORT_PREFIX + name: value for name, value in figures.items()}
+        record.artifacts = [REPORT_PAGE]
+        target = run_dir / REPORT_PAGE
+        if not target.exists() or target.read_bytes() != page:
+            store.write_bytes(str(target), page)
     try:
         if RunRecord.load(run_dir) == record:
             return
     except UserError:
         pass  # none yet, or a damaged one: written anew
     record.save(run_dir)
+
+
+def _report(root: Path, stage: CompletedStage) -> tuple[dict[str, float], bytes] | None:
+    """Figures and page of the report of a stage; None if there is none, or it was made of an earlier state.
+
+    Raises:
+        CorruptFile: the figures are damaged, or the page is not the one they name.
+    """
+    path = root / REPORTS / f"{stage.name}.json"
+    if not path.exists():
+        return None
+    data, fix = store.read_json(str(path)), f"run `data-prep report --stage {stage.name}` again"
+    try:
+        if data["digest"] != stage.digest:
+            return None
+        figures = {str(name): float(value) for name, value in data["metrics"].items()}
+        page = (path.parent / data["page"]["name"]).read_bytes()
+        recorded = data["page"]["sha256"]
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CorruptFile(f"not the figures of a report ({error!r})", where=str(path), fix=fix) from None
+    if hashlib.sha256(page).hexdigest() != recorded:
+        raise CorruptFile("the page is not the one that was made with these figures", where=str(path), fix=fix)
+    return figures, page
 
 
 def _task_digest(outputs: Sequence[Mapping[str, Any]]) -> str | None:

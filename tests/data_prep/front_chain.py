@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -16,12 +17,16 @@ import zstandard
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from data_prep.dedup.exact import NoSettings
 from data_prep.filter import FilterSettings, FilterStage
 from data_prep.links import LinksSettings, LinksStage
 from data_prep.manifest import FileRef, StageManifest
+from data_prep.page_links.addresses import ADDRESSES, REDIRECTS, AddressesSettings, AddressesStage
+from data_prep.page_links.matches import PageLinksStage
+from data_prep.page_links.redirects import RedirectsStage
 from data_prep.pages import PagesSettings, PagesStage
-from data_prep.reddit import SubmissionsStage
 from data_prep.runner import run_stage
+from data_prep.submissions import SubmissionsStage
 
 PARTITIONS = 3
 SENTENCE = "the river of time runs past every house and no one in the town has ever seen where it ends"
@@ -49,21 +54,33 @@ def html(number: int, paragraphs: int = 6) -> bytes:
 
 
 def write_warc(path: Path, pages: list[tuple[Any, ...]], gzip: bool = True) -> Path:
-    """A WARC of (url, body[, content type[, status]]) with a request record before each response."""
+    """A WARC of (url, body[, content type[, status[, location]]]) with a request record before each response."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as handle:
         writer = WARCWriter(handle, gzip=gzip)
         for url, body, *rest in pages:
-            kind, status = (*rest, *("text/html", "200 OK")[len(rest) :])
+            kind, status, location = (*rest, *("text/html", "200 OK", "")[len(rest) :])
             fixed = {"WARC-Date": "2020-01-01T00:00:00Z", "WARC-Record-ID": f"<urn:test:{hash_of(url)}>"}
             request = StatusAndHeaders("GET / HTTP/1.1", [("Host", "x")], is_http_request=True)
-            response = StatusAndHeaders(status, [("Content-Type", kind)] if kind else [], protocol="HTTP/1.1")
+            fields = [("Content-Type", kind), ("Location", location)]
+            response = StatusAndHeaders(status, [field for field in fields if field[1]], protocol="HTTP/1.1")
             for name, headers, payload in (("request", request, b""), ("response", response, body)):
                 writer.write_record(
                     writer.create_warc_record(
                         url, name, payload=io.BytesIO(payload), http_headers=headers, warc_headers_dict=dict(fixed)
                     )
                 )
+    return path
+
+
+def write_arc(path: Path, pages: list[tuple[str, bytes]]) -> Path:
+    """An ARC file, version 1; with a name in .gz each record is a member."""
+    version = b"1 0 test\nURL IP-address Archive-date Content-type Archive-length\n"
+    records = [b"filedesc://%s 0.0.0.0 20100101000000 text/plain %d\n%s" % (path.name.encode(), len(version), version)]
+    for url, body in pages:
+        block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+        records.append(b"%s 1.2.3.4 20100101000000 text/html %d\n%s\n" % (url.encode(), len(block), block))
+    path.write_bytes(b"".join(gzip.compress(r, mtime=0) if path.suffix == ".gz" else r for r in records))
     return path
 
 
@@ -94,22 +111,69 @@ def links_manifest(
     return links, run_stage(links, workers, say=_quiet)
 
 
+def pages_manifest(
+    folder: Path,
+    archives: list[FileRef],
+    links: list[FileRef],
+    settings: PagesSettings | None = None,
+    workers: int = 1,
+    partitions: int = PARTITIONS,
+) -> tuple[PagesStage, StageManifest]:
+    """Run the four stages from archives and links to documents."""
+    settings = settings or PagesSettings()
+    addresses = AddressesStage(
+        str(folder / "addresses"),
+        AddressesSettings(task_bytes=settings.task_bytes),
+        {"archives": archives},
+        {"archives": "raw"},
+        partitions=partitions,
+    )
+    seen = run_stage(addresses, workers, say=_quiet)
+    redirects = RedirectsStage(
+        str(folder / "redirects"),
+        NoSettings(),
+        {"links": links, "redirects": seen.files(addresses.folder, REDIRECTS)},
+        {"addresses": seen.digest},
+        partitions=partitions,
+    )
+    followed = run_stage(redirects, workers, say=_quiet)
+    matches = PageLinksStage(
+        str(folder / "page-links"),
+        NoSettings(),
+        {
+            "links": links,
+            "redirects": followed.files(redirects.folder, "0"),
+            "addresses": seen.files(addresses.folder, ADDRESSES),
+        },
+        {"redirects": followed.digest},
+        partitions=partitions,
+    )
+    matched = run_stage(matches, workers, say=_quiet)
+    pages = PagesStage(
+        str(folder / "pages"),
+        settings,
+        {"archives": archives, "links": matched.files(matches.folder, "part-")},
+        {"archives": "raw", "links": matched.digest},
+        source="test",
+    )
+    return pages, run_stage(pages, workers, say=_quiet)
+
+
 def run(folder: Path, workers: int = 2) -> None:
-    """All four stages."""
+    """All stages."""
     dumps = sorted((folder / "input").glob("RS_*"))
     archives = sorted((folder / "input").glob("*.warc.gz"))
     links, found = links_manifest(folder / "out", dumps, workers=workers)
-    pages = PagesStage(
-        str(folder / "out" / "pages"),
+    pages, documents = pages_manifest(
+        folder / "out",
+        refs(*archives),
+        found.files(links.folder, "part-"),
         PagesSettings(task_bytes=10_000),
-        {"archives": refs(*archives), "links": found.files(links.folder, "part-")},
-        {"archives": "raw", "links": found.digest},
-        source="test",
+        workers,
     )
-    documents = run_stage(pages, workers, say=_quiet)
     stage = FilterStage(
         str(folder / "out" / "filter"),
-        FilterSettings(),
+        FilterSettings.model_validate({"wikipedia": {}, "length": {}, "language": {}, "pii": {}}),
         {"documents": documents.files(pages.folder, "part-")},
         {"documents": documents.digest},
     )

@@ -70,6 +70,7 @@ name: small
 root: runs/small
 inputs: {dumps: [none], archives: [none]}
 partitions: 3
+filter: {wikipedia: {}, length: {}, language: {}}
 tokenizer: {vocab_size: 400}
 shards: {validation_share: 0.3}
 tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,13 @@ from data_prep.manifest import FileRef, Totals
 from data_prep.stage import Stage, Task, TaskOutput
 
 NUMBERS = pa.schema([pa.field("n", pa.int64())])
+
+
+class OddError(Exception):
+    """Cannot be rebuilt from what pickle keeps of it."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} is not {b}")
 
 
 class NumbersSettings(Settings):
@@ -46,6 +54,24 @@ class NumbersStage(Stage):
                 if not flag.exists():
                     flag.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+            elif line.startswith(("bad-unless:", "kill-unless:")):
+                if not Path(line.partition(":")[2]).exists():
+                    if line.startswith("kill"):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    raise UserError("a bad line", where=ref.path, fix="mend it")
+            elif line.startswith("kill-group"):  # the task's worker and what started it
+                flag = Path(line.partition(":")[2])
+                if line == "kill-group" or not flag.exists():
+                    if line != "kill-group":
+                        flag.touch()
+                    os.killpg(os.getpgrp(), signal.SIGKILL)
+            elif line == "memory":
+                resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+                bytearray(2 << 30)
+            elif line == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            elif line == "odd-error":
+                raise OddError(1, 2)
             elif line == "bad":
                 raise UserError("a bad line", where=ref.path, fix="mend it")
             elif line == "bug":

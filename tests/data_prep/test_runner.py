@@ -37,6 +37,13 @@ def files(folder: str) -> dict[str, str]:
     }
 
 
+def failed(stage: NumbersStage) -> dict[int, str]:
+    """Task -> error of the records of failures."""
+    records = [orjson.loads(path.read_bytes()) for path in Path(stage.folder, "failed").iterdir()]
+    assert all(Path(record["log"]).exists() for record in records)
+    return {record["task"]: record["error"] for record in records}
+
+
 def in_process(stage: NumbersStage, order: list[int]) -> None:
     tasks = stage.plan()
     for index in order:
@@ -119,6 +126,7 @@ def test_a_bad_file_stops_its_task_alone_and_is_named(tmp_path: Path) -> None:
     assert str(error.value) == f"{given[1]}: a bad line (1 more tasks failed: [3]); mend it"
     done = sorted(p.name for p in Path(stage.folder, "tasks").iterdir())
     assert done == ["00000.json", "00002.json", "00004.json"]
+    assert failed(stage) == {1: f"{given[1]}: a bad line; mend it", 3: f"{given[3]}: a bad line; mend it"}
     assert not Path(stage.folder, "part-00001.parquet").exists()
     assert not [name for name in files(stage.folder) if name.endswith(".tmp")]
     with pytest.raises(FileNotFoundError):
@@ -132,6 +140,39 @@ def test_a_bug_is_no_user_error_and_its_log_is_named(tmp_path: Path) -> None:
     assert isinstance(error.value.__cause__, KeyError)
     log = Path(str(error.value).partition("its log: ")[2])
     assert "a bug" in log.read_text()
+    assert failed(stage) == {0: "KeyError: 'a bug'"}
+
+
+def test_what_failed_is_recorded_until_it_succeeds(tmp_path: Path) -> None:
+    ok = tmp_path / "ok"
+    stage = numbers_stage(
+        str(tmp_path / "out"), inputs(tmp_path, f"1 bad-unless:{ok}", f"2 kill-unless:{ok}", "3 odd-error-unless")
+    )
+    with pytest.raises(UserError, match="a bad line"):
+        run_stage(stage, workers=2)
+    assert failed(stage) == {
+        0: f"{tmp_path}/0.txt: a bad line; mend it",
+        1: "task 1 was killed 2 times when run alone (out of memory?)",
+        2: "ValueError: invalid literal for int() with base 10: 'odd-error-unless'",
+    }
+    ok.touch()
+    with pytest.raises(RuntimeError, match="task 2 failed"):
+        run_stage(stage, workers=2)
+    assert failed(stage).keys() == {2}
+
+
+def test_memory_that_is_refused_is_said_as_such(tmp_path: Path) -> None:
+    stage = numbers_stage(str(tmp_path / "out"), inputs(tmp_path, "memory"))
+    with pytest.raises(UserError, match=r"^stage numbers: task 0 ran out of memory; give it more memory or fewer work"):
+        run_stage(stage, workers=1)
+    assert failed(stage) == {0: "MemoryError"}
+
+
+def test_an_error_that_cannot_travel_is_not_taken_for_a_death(tmp_path: Path) -> None:
+    stage = numbers_stage(str(tmp_path / "out"), inputs(tmp_path, "odd-error"))
+    with pytest.raises(RuntimeError, match="stage numbers, task 0 failed") as error:
+        run_stage(stage, workers=1)
+    assert str(error.value.__cause__) == "OddError: 1 is not 2"
 
 
 def test_a_killed_worker_is_tried_again_and_then_reported(tmp_path: Path) -> None:
@@ -144,6 +185,64 @@ def test_a_killed_worker_is_tried_again_and_then_reported(tmp_path: Path) -> Non
     assert (tmp_path / "flag").exists()
     done = sorted(p.name for p in Path(stage.folder, "tasks").iterdir())
     assert done == ["00000.json", "00001.json", "00003.json"]
+
+
+def test_ctrl_c_ends_a_run_whose_workers_are_stopped(tmp_path: Path) -> None:
+    given = inputs(tmp_path, "1 stop", "2 stop", "3 stop")
+    child = start_program(tmp_path, str(tmp_path / "out"), given)
+    workers: list[str] = []
+    while len(workers) < 2 or any(state(pid) != "T" for pid in workers):
+        assert child.poll() is None
+        time.sleep(0.02)
+        workers = [pid for pid in descendants(child.pid) if state(pid) == "T"]
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted: run the same command again to continue"
+    assert not [pid for pid in workers if state(pid)]
+
+
+def test_stopped_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    child = start_program(tmp_path, str(tmp_path / "out"), inputs(tmp_path, "1 stop"))
+    while not (workers := [pid for pid in descendants(child.pid) if state(pid) == "T"]):
+        assert child.poll() is None
+        time.sleep(0.02)
+    child.kill()
+    child.communicate(timeout=30)
+    deadline = time.monotonic() + 10
+    while any(state(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in workers if state(pid)]
+
+
+def start_program(tmp_path: Path, folder: str, given: list[str], **environment: str) -> subprocess.Popen[str]:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    here = Path(__file__).parent
+    return subprocess.Popen(
+        [sys.executable, str(script), folder, *given],
+        env={**os.environ, "PYTHONPATH": f"{here.parents[1]}:{here}", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def descendants(pid: int) -> list[str]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [*children, *(found for child in children for found in descendants(int(child)))]
+
+
+def state(pid: str) -> str:
+    """The letter of `ps`; "" if there is no such process any more."""
+    try:
+        letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if letter == "Z" else letter
 
 
 PROGRAM = """
@@ -161,16 +260,7 @@ if __name__ == "__main__":
 def test_stopped_in_the_middle_and_run_again(tmp_path: Path, how: signal.Signals) -> None:
     given = inputs(tmp_path, *(f"{i} -1 {i + 1}" for i in range(1, 7)))
     killed, whole = str(tmp_path / "killed"), str(tmp_path / "whole")
-    script = tmp_path / "program.py"
-    script.write_text(PROGRAM)
-    here = Path(__file__).parent
-    child = subprocess.Popen(
-        [sys.executable, str(script), killed, *given],
-        env={**os.environ, "NUMBERS_PAUSE": "2", "PYTHONPATH": f"{here.parents[1]}:{here}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = start_program(tmp_path, killed, given, NUMBERS_PAUSE="2")
     while not list(Path(killed).glob("tasks/*.json")) and child.poll() is None:
         time.sleep(0.01)
     workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -89,6 +90,51 @@ def test_a_token_dataset_and_a_labelled_task_are_found_by_the_digests_that_train
     run_dirs = track_data(root, None)
     assert RunRecord.load(run_dirs["tasks"]).tags["task_digest"] == Task.load(str(labelled)).digest
     assert RunRecord.load(run_dirs["shards"]).tags["dataset_digest"] == "5" * 64
+
+
+def make_report(root: Path, stage: str, digest: str) -> Path:
+    page = root / "report" / f"{stage}.html"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("<!doctype html>")
+    figures = {
+        "format": 1,
+        "stage": stage,
+        "digest": digest,
+        "page": {"name": page.name, "sha256": hashlib.sha256(page.read_bytes()).hexdigest()},
+        "metrics": {"documents": 5, "words/p50": 279.5},
+    }
+    page.with_suffix(".json").write_text(json.dumps(figures))
+    return page
+
+
+def test_the_report_of_a_stage_belongs_to_its_run(tmp_path: Path, mlflow_store: str) -> None:
+    root = tmp_path / "data"
+    digests = make_chain(root)
+    track_data(root, mlflow_store, "reports")  # first without
+    make_report(root, "links", digests["links"])
+    run_dir = track_data(root, mlflow_store, "reports")["links"]
+    record = RunRecord.load(run_dir)
+    assert (record.final["report/documents"], record.final["report/words/p50"]) == (5, 279.5)
+    client = connect(mlflow_store)
+    experiment = client.get_experiment_by_name("reports").experiment_id
+    (run,) = client.search_runs([experiment], "attributes.run_name = 'links'")
+    assert run.data.metrics["report/words/p50"] == 279.5
+    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["report.html"]
+
+
+def test_a_report_of_an_earlier_state_is_left_out_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
+    digests = make_chain(tmp_path)
+    page = make_report(tmp_path, "links", "0" * 64)
+    record = RunRecord.load(track_data(tmp_path, None)["links"])
+    assert record.artifacts == []
+    assert "report/documents" not in record.final
+    make_report(tmp_path, "links", digests["links"])
+    page.write_text("changed")
+    with pytest.raises(CorruptFile, match="the page is not the one that was made with these figures"):
+        track_data(tmp_path, None)
+    page.with_suffix(".json").write_text(json.dumps({"digest": digests["links"]}))
+    with pytest.raises(CorruptFile, match=r"not the figures of a report.*`data-prep report --stage links` again"):
+        track_data(tmp_path, None)
 
 
 def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:

@@ -1,0 +1,186 @@
+"""kill -9 of workers and of the run itself at random moments of the whole chain: at the end the same bytes.
+
+A helper process imports everything once, starts the server from which workers are forked, and forks a run at each
+line on its stdin: a run starts in milliseconds and is otherwise that of `data-prep run`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import IO
+
+import pytest
+import small_web
+import test_chain
+
+from data_prep import chain, configfile, executor, runner
+from data_prep.config import DataConfig
+
+ROOTS, KILLS_PER_ROOT, LANDED = 4, 6, 20
+"""24 kills are planned; those whose moment comes after the end of a run that was faster than measured do not count."""
+
+
+def serve() -> None:
+    """The helper: prints the server's process; for a line `WORKERS CONFIG OVERRIDE...` the run's, then its status."""
+    executor._start_method()
+    forkserver.ensure_running()
+    print(forkserver._forkserver._forkserver_pid, flush=True)  # type: ignore[attr-defined]
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # runs share the server
+    for line in sys.stdin:
+        workers, config, *overrides = line.split()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                settings = configfile.load(config, DataConfig, overrides)
+                chain.Chain(settings, int(workers), say=lambda line: None).run()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitpid(pid, 0)[1], flush=True)
+
+
+class Runs:
+    """Runs of the small chain in the helper process."""
+
+    def __init__(self, helper: subprocess.Popen[str]) -> None:
+        assert helper.stdin is not None and helper.stdout is not None
+        self._in: IO[str] = helper.stdin
+        self._out: IO[str] = helper.stdout
+        self._server = int(self._out.readline())
+
+    def start(self, arguments: list[str], workers: int = 2) -> int:
+        """Start a run; returns its process."""
+        print(workers, *arguments, file=self._in, flush=True)
+        return int(self._out.readline())
+
+    def status(self) -> int:
+        """Wait for the end of the run, and of its workers."""
+        status = int(self._out.readline())
+        while self.workers():
+            time.sleep(0.005)
+        return status
+
+    def workers(self) -> list[int]:
+        """Processes that do tasks."""
+        return [int(pid) for pid in Path(f"/proc/{self._server}/task/{self._server}/children").read_text().split()]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    here = Path(__file__).parent
+    errors = tmp_path / "errors"
+    helper = subprocess.Popen(
+        [sys.executable, "-c", "import test_kills; test_kills.serve()"],
+        env={**os.environ, "PYTHONPATH": f"{here.parents[1]}:{here.parent}:{here}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors.open("w"),
+        text=True,
+    )
+    with helper:
+        yield Runs(helper)
+        helper.kill()
+    print(errors.read_text()[-4000:])
+
+
+def run_backwards(stage, tasks, todo, complete, workers, executor):  # type: ignore[no-untyped-def]
+    test_chain.run_here(stage, tasks, list(reversed(todo)), complete, workers, executor)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def sleep_until(moment: float, pid: int) -> bool:
+    """False if the process ends first."""
+    while time.monotonic() < moment:
+        if not is_running(pid):
+            return False
+        time.sleep(0.001)
+    return is_running(pid)
+
+
+def kill_a_worker(runs: Runs, pid: int, draw: random.Random) -> bool:
+    """Kill one of the workers, or the first that there is; False if the run ends before."""
+    while is_running(pid):
+        with contextlib.suppress(ProcessLookupError):
+            if victims := runs.workers():
+                os.kill(draw.choice(victims), signal.SIGKILL)
+                return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # on two busy cores
+def test_the_same_bytes_for_any_workers_order_and_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Runs
+) -> None:
+    web = small_web.make(tmp_path / "web")
+
+    def arguments(name: str) -> list[str]:
+        (tmp_path / name).mkdir()
+        return test_chain.arguments(tmp_path / name, web)
+
+    # The reference is made here, each stage's tasks from last to first; the others by worker processes.
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_run_tasks", run_backwards)
+        path, *overrides = arguments("backwards")
+        chain.Chain(configfile.load(path, DataConfig, overrides), 1, say=lambda line: None).run()
+    expected = test_chain.hashes(tmp_path / "backwards/root")
+    assert len(expected) > 50
+
+    took = {}
+    for workers in (1, 2):
+        given = arguments(f"workers-{workers}")
+        start = time.monotonic()
+        runs.start(given, workers)
+        assert runs.status() == 0
+        took[workers] = time.monotonic() - start
+        assert test_chain.hashes(Path(given[1].removeprefix("root="))) == expected
+    start = time.monotonic()
+    runs.start(given)  # everything is complete
+    assert runs.status() == 0
+    checking = time.monotonic() - start
+
+    draw = random.Random(20)
+    landed = {"worker": 0, "run": 0}
+    for number in range(ROOTS):
+        given = arguments(f"killed-{number}")
+        # In turn: a task whose worker is killed time after time in one run is rightly reported.
+        kinds = (["worker", "run"] if number % 2 else ["run", "worker"]) * (KILLS_PER_ROOT // 2)
+        moments = sorted(draw.uniform(0, took[2]) for _ in kinds)
+        pid, before = runs.start(given), 0.0
+        start = time.monotonic()
+        for kind, moment in zip(kinds, moments, strict=True):
+            if not sleep_until(start + moment - before, pid):
+                break
+            if kind == "worker":
+                landed[kind] += kill_a_worker(runs, pid, draw)
+            else:
+                os.kill(pid, signal.SIGKILL)
+                assert runs.status() == signal.SIGKILL
+                landed[kind] += 1
+                pid = runs.start(given)
+                # What is complete is checked first.
+                start, before = time.monotonic() + checking * moment / took[2], moment
+        assert runs.status() == 0
+        assert test_chain.hashes(Path(given[1].removeprefix("root="))) == expected
+    assert sum(landed.values()) >= LANDED, landed
+    assert min(landed.values()) >= LANDED // 4, landed

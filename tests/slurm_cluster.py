@@ -1,0 +1,115 @@
+"""A real Slurm on this machine: a controller and two nodes of four declared cores, no root, no munge, one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NODES = ("n1", "n2")
+CONFIG = """
+ClusterName=test
+AuthInfo=cred_expire=5
+AuthType=auth/none
+CredType=cred/none
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+SlurmctldPort={port}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=100000
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SlurmctldTimeout=10
+SlurmdTimeout=10
+InactiveLimit=0
+MinJobAge=600
+KillWait=5
+JobRequeue=1
+MaxArraySize={max_array_size}
+PropagateResourceLimits=NONE
+SlurmdParameters=config_overrides
+"""
+
+
+def require() -> None:
+    """Skip where Slurm is not installed; in continuous integration, which installs it, fail."""
+    missing = [name for name in ("slurmctld", "slurmd", "sbatch", "srun") if shutil.which(name) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{', '.join(missing)} not found: .ci/run installs them")
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not found: apt install slurm-wlm")
+
+
+def _free_ports(count: int) -> int:
+    """The first of some free ports in a row."""
+    for first in range(20000 + os.getpid() % 10000, 60000, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free ports")
+
+
+@contextlib.contextmanager
+def running(folder: Path, max_array_size: int = 1001) -> Iterator[None]:
+    """Start it and point SLURM_CONF to it; cancel all jobs and stop it at the end."""
+    host, port = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
+    for name in ("state", "log", *(f"spool/{node}" for node in NODES)):
+        (folder / name).mkdir(parents=True)
+    lines = [CONFIG.format(host=host, user=getpass.getuser(), port=port, folder=folder, max_array_size=max_array_size)]
+    for number, node in enumerate(NODES, 1):
+        address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={port + number}"
+        lines.append(f"NodeName={node} {address} CPUs=4 RealMemory=4000\n")
+    lines.append(f"PartitionName=main Nodes={','.join(NODES)} Default=YES MaxTime=60 State=UP OverSubscribe=NO\n")
+    config = folder / "slurm.conf"
+    config.write_text("".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(config))
+        try:
+            subprocess.run(["slurmctld", "-f", str(config)], check=True)
+            for node in NODES:
+                subprocess.run(["slurmd", "-f", str(config), "-N", node], check=True)
+            _wait_until_idle(folder)
+            yield
+        finally:
+            subprocess.run(["scancel", "--user", getpass.getuser()], capture_output=True, check=False)
+            time.sleep(0.5)
+            for file in (*(f"slurmd.{node}.pid" for node in NODES), "slurmctld.pid"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+                    os.kill(int((folder / file).read_text()), signal.SIGTERM)
+
+
+def _wait_until_idle(folder: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        seen = subprocess.run(["sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True, check=False).stdout
+        if f"idle {len(NODES)}" in seen:
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"Slurm does not come up: {(folder / 'log' / 'slurmctld.log').read_text()[-2000:]}")
