@@ -128,7 +128,7 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
             return None
         pool = ProcessPoolExecutor(
             min(workers, len(queue)),
-            mp_context=_start_method([*self._preload, *store.client_modules(self._folder)]),
+            mp_context=start_method([*self._preload, *store.client_modules(self._folder)]),
             initializer=_prepare_worker,
             initargs=(os.getpid(),),
         )
@@ -182,7 +182,7 @@ def _run_rank(executor: LocalExecutor, rank: int) -> None:
         raise
 
 
-def _start_method(preload: Sequence[str] = ("data_prep.chain",)) -> BaseContext:
+def start_method(preload: Sequence[str] = ("data_prep.chain",)) -> BaseContext:
     """Workers are forked from a small server that has imported the stages once: a new pool costs milliseconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_prep.executor", *preload])

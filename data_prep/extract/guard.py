@@ -32,7 +32,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import psutil
 
-from data_prep.executor import _start_method
+from data_prep.executor import start_method
 
 R = TypeVar("R")
 
@@ -172,7 +172,7 @@ class Guard(Generic[R]):
 
     def _start(self) -> _Child:
         # To the kernel, its parent is the fork server; it watches this process by a pipe.
-        context = _start_method()
+        context = start_method()
         pipe, theirs = context.Pipe()
         process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_serve, args=(theirs, self._make, self._limits), name="guarded", daemon=True

@@ -32,7 +32,7 @@ ROOTS, KILLS_PER_ROOT, LANDED = 4, 6, 20
 
 def serve() -> None:
     """The helper: prints the server's process; for a line `WORKERS CONFIG OVERRIDE...` the run's, then its status."""
-    executor._start_method()
+    executor.start_method()
     forkserver.ensure_running()
     print(forkserver._forkserver._forkserver_pid, flush=True)  # type: ignore[attr-defined]
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # runs share the server
