@@ -172,7 +172,7 @@ class Guard(Generic[R]):
 
     def _start(self) -> _Child:
         # To the kernel, its parent is the fork server; it watches this process by a pipe.
-        context = start_method()
+        context = start_method([getattr(self._make, "func", self._make).__module__])  # `make` may be a partial
         pipe, theirs = context.Pipe()
         process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_serve, args=(theirs, self._make, self._limits), name="guarded", daemon=True
