@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Further arguments of the demo, for example ARGS="root=runs/other".
 ARGS   ?=
+# Test files at a time: one more than cores, for tests that wait.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast lint format bench lock clean install install-dev
 .DEFAULT_GOAL := help
@@ -17,11 +20,11 @@ demo: $(VENV)/.installed
 	@$(BIN)/python launch/demo.py $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Without the tests that take longer than ten seconds.
 test-fast: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -156,7 +156,7 @@ def _composition(
         ]
         parts.append(_table(["split", "documents", "tokens", "shards", "text"], rows))
         parts.append(
-            f"Splits are drawn by a keyed hash of the document id. Tokenizer: byte-level BPE, {dataset.vocab_size:,} "
+            f"Splits are drawn by a keyed hash of the document id. Tokenizer: BPE, {dataset.vocab_size:,} "
             f"ids, end of text {dataset.eot_id}, sha256 {_code(dataset.tokenizer_sha256)}; tokens are {dataset.dtype}. "
             f"Dataset digest {_code(dataset.digest)}.\n"
         )

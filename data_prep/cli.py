@@ -163,6 +163,68 @@ def verify(folder: Annotated[str, typer.Argument(help="a token dataset: the fold
         print(f"dataset {manifest.digest}")
 
 
+_MIX_EXAMPLES = """Examples:
+
+data-prep mix configs/data/mixtures/gpt3.yaml sources.wikipedia.path=runs/wikipedia/data/shards ...
+
+data-prep mix mixture.yaml --output runs/mixture.json    (then: launch/pretrain.py CONFIG data.path=runs/mixture.json)
+"""
+
+
+@app.command(rich_help_panel=_MAKE, epilog=_MIX_EXAMPLES)
+def mix(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="the mixture that pretraining takes as data.path", show_default=False),
+    ] = None,
+) -> None:
+    """Mix token datasets by weight: shares, epochs of each, and a manifest for pretraining.
+
+    Without --output nothing is written.
+    """
+    from data_prep import mixture
+
+    with exit_on_user_error():
+        mixture.command(config, overrides or [], output)
+
+
+class ExportFormat(Enum):
+    """Formats of other trainers."""
+
+    MEGATRON = "megatron"
+    NANOGPT = "nanogpt"
+    MODDED_NANOGPT = "modded-nanogpt"
+
+
+_EXPORT_EXAMPLES = """Examples:
+
+data-prep export runs/demo/data/shards --format megatron --output runs/demo/megatron    (prefix .../train)
+
+data-prep export runs/demo/data/shards --format nanogpt --output nanoGPT/data/demo
+"""
+
+
+@app.command("export", rich_help_panel=_TOOLS, epilog=_EXPORT_EXAMPLES)
+def export_dataset(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="a token dataset: the folder of the shards stage")],
+    format: Annotated[
+        ExportFormat,
+        typer.Option(help="Megatron-LM's .bin and .idx; nanoGPT's train.bin and val.bin; modded-nanogpt's .bin shards"),
+    ],
+    output: Annotated[str, typer.Option(metavar="FOLDER", help="where to; what is complete there is left as it is")],
+) -> None:
+    """Write a token dataset in the format of another trainer; the dataset is verified first."""
+    from data_prep.export import export
+
+    with exit_on_user_error():
+        files, already = export(dataset, format.value, output)
+        for ref in files:
+            print(f"{output.rstrip('/')}/{ref.path}: {ref.bytes:,} bytes")
+        print("complete, verified" if already else "complete")
+
+
 _TASK_EXAMPLES = """Examples:
 
 data-prep task configs/data/gpt2.yaml links              plans the stage and says how many tasks it has

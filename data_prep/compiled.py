@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numba
+
+with contextlib.suppress(ImportError):
+    from numba.core import entrypoints
+
+    # Before it compiles or loads anything, numba imports every installed package that announces types of its own
+    # (awkward, half a second in each worker). The loops here work on numpy arrays alone.
+    entrypoints._already_initialized = True
 
 
 def compiled(function: Any) -> Any:

@@ -6,11 +6,15 @@ from pydantic import Field, model_validator
 
 from data_prep.common_crawl.settings import CommonCrawlSettings
 from data_prep.configfile import Settings
-from data_prep.dedup.near import NearDedupSettings
+from data_prep.dedup.settings import NearDedupSettings
 from data_prep.fetch.settings import FetchSettings
 from data_prep.filter import FilterSettings
 from data_prep.links import LinksSettings
+from data_prep.overlap.decontaminate import DecontaminateSettings
+from data_prep.overlap.evaluation import EvaluationSettings
+from data_prep.overlap.table import OverlapSettings
 from data_prep.pages import PagesSettings
+from data_prep.quality.stage import QualitySettings
 from data_prep.shard_stage import ShardsSettings
 from data_prep.slurm_executor import SlurmSettings
 from data_prep.tasks import TasksSettings
@@ -29,6 +33,8 @@ class InputsSettings(Settings):
     """WARC, WET or ARC files of the pages; a folder stands for all of these below it."""
     wikipedia: tuple[str, ...] = ()
     """A sample of Wikipedia for the filter `wikipedia`: Parquet or JSON lines with `text`, or plain text."""
+    against: tuple[str, ...] = ()
+    """Other corpora: their roots, or Parquet files of documents. What is nearly the same as there is left out here."""
 
 
 class DataConfig(Settings):
@@ -48,7 +54,15 @@ class DataConfig(Settings):
     """Fetch the linked pages from the web; without this section nothing is requested."""
     pages: PagesSettings = PagesSettings()
     filter: FilterSettings = FilterSettings()
+    quality: QualitySettings | None = None
+    """GPT-3's quality filter; off without this section."""
     near_dedup: NearDedupSettings = NearDedupSettings()
+    evaluation: EvaluationSettings | None = None
+    """Evaluation sets, for the two sections that follow."""
+    decontaminate: DecontaminateSettings | None = None
+    """Cut the n-grams of the evaluation sets out; off without this section."""
+    overlap: OverlapSettings | None = None
+    """Measure what the corpus shares with the evaluation sets; off without this section."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     shards: ShardsSettings = ShardsSettings()
     tasks: TasksSettings = TasksSettings()
@@ -61,6 +75,13 @@ class DataConfig(Settings):
             raise ValueError("no source of pages: set inputs.archives (files), common_crawl (captures by URL) or fetch")
         if not self.inputs.dumps and (self.common_crawl or self.fetch):
             raise ValueError("common_crawl and fetch look for links, but there are none: set inputs.dumps")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_sets_are_given(self) -> DataConfig:
+        for name in ("decontaminate", "overlap"):
+            if getattr(self, name) is not None and self.evaluation is None:
+                raise ValueError(f"{name} looks for evaluation sets, but none is given: set evaluation.sets")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from data_prep.errors import CorruptFile, UserError
 from data_prep.manifest import FileRef, StageManifest
 from data_prep.runner import PLAN_FILE
 from data_prep.stage import REMOVED_PREFIX
-from data_prep.steps import STEPS, Step, enabled_steps
+from data_prep.steps import STEPS, Step, connected, enabled_steps
 
 _CONFIG_ENDINGS = (".yaml", ".yml")
 
@@ -119,6 +119,8 @@ class Corpus:
         begun = {view.name for view in views}
         if not configured:
             name = next((_source(view) for view in views if _source(view)), name)
+            steps_begun = connected([view.step for view in views])
+            views = [replace(view, step=step) for view, step in zip(views, steps_begun, strict=True)]
         waiting = [step.name for step in steps if step.name not in begun and (configured or not step.optional)]
         return Corpus(root, name, tuple(views), tuple(waiting))
 

@@ -29,7 +29,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from data_prep import failures, lock, store
 from data_prep.failures import WorkerDied
-from data_prep.stage import Stage, Task, TaskOutput
+from data_prep.stage import Stage, Task, TaskOutput, load_task_manifest
 
 _POLL_SECONDS = 0.25
 _ATTEMPTS_ALONE = 2
@@ -47,11 +47,15 @@ class StageStep(PipelineStep):  # type: ignore[misc]
         self.stage, self.tasks = stage, tasks
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> None:
-        """Do task `rank`; its manifest is written last, or else the record of its failure."""
+        """Do task `rank`; its manifest is written last, or else the record of its failure.
+
+        A task is left alone if it is complete: its worker may have been killed between that and saying so.
+        """
         folder = self.stage.folder
         try:
-            with TaskOutput(self.stage, self.tasks[rank]) as out:
-                self.stage.run_task(self.tasks[rank], out)
+            if load_task_manifest(self.stage, self.tasks[rank]) is None:
+                with TaskOutput(self.stage, self.tasks[rank]) as out:
+                    self.stage.run_task(self.tasks[rank], out)
         except Exception as error:
             failures.save(folder, rank, error)
             raise
@@ -202,12 +206,17 @@ def _prepare_worker(parent: int) -> None:
         os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
+    try:
+        handle = os.pidfd_open(parent)
+    except ProcessLookupError:
+        os._exit(1)  # it is gone already, and what it last asked for is not to be done
+    except (AttributeError, OSError):  # not Linux, or an old kernel
+        handle = -1
+
     def watch() -> None:
-        try:
-            select.select([os.pidfd_open(parent)], [], [])
-        except ProcessLookupError:
-            pass  # it is gone already
-        except (AttributeError, OSError):  # not Linux, or an old kernel
+        if handle >= 0:
+            select.select([handle], [], [])
+        else:
             while lock.is_alive(parent):
                 time.sleep(0.2)
         os._exit(1)

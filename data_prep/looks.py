@@ -23,6 +23,7 @@ from data_prep import plan as planning
 from data_prep import status as progress
 from data_prep.config import DataConfig
 from data_prep.corpus import Corpus, StageView
+from data_prep.dedup.bands import curve
 from data_prep.errors import UserError
 from data_prep.excerpt import excerpt, printable
 from data_prep.progress import clock
@@ -104,6 +105,7 @@ def plan(config: str, overrides: Sequence[str], sample: str, workers: int, as_js
         console.print(f"pages that belong to links: ~{share:.3g} % (95 %: {low:.3g} to {high:.3g} %)")
     if found.tokens is not None:
         console.print(f"tokens: ~{short(found.tokens)}")
+    console.print(f"near dedup finds: {curve(settings.near_dedup.bands, settings.near_dedup.rows)}")
     took = clock(3600 * found.core_hours / workers)
     console.print(f"time on {workers} cores like these, as busy as now: ~{took}")
     if found.free is not None:

@@ -36,14 +36,16 @@ class PagesSettings(ExtractSettings):
 class PagesStage(Stage):
     """Archives -> documents, one task per file or, of a large compressed file, per range of bytes.
 
-    Reads the pages that belong to links; the text of a WET file is taken as it is. Counts every record as a row, and
-    one more for each further link that it belongs to. A redirect (`redirect`, with its target) and a page whose
-    payload is recorded elsewhere (`same-payload`, with the URI it refers to) are logged, but give no document.
+    Reads the pages that belong to links, or all; the text of a WET file is taken as it is. Counts every record as a
+    row, and one more for each further link that it belongs to. A redirect (`redirect`, with its target) and a page
+    whose payload is recorded elsewhere (`same-payload`, with the URI it refers to) are logged, but give no document.
 
     Holds in memory the links of the range's pages and one page: nothing that grows with the corpus.
 
     Args:
         source: name of the corpus, for `Document.source`.
+        linked: whether only pages that belong to links count; without, each page is a document of its own URL, with
+            neither score nor date.
     """
 
     name = "pages"
@@ -57,10 +59,11 @@ class PagesStage(Stage):
         upstream: dict[str, str],
         *,
         source: str,
+        linked: bool = True,
     ) -> None:
         super().__init__(folder, settings, inputs, upstream)
         self.rules = settings
-        self.source = source
+        self.source, self.linked = source, linked
 
     def plan(self) -> list[Task]:
         """One task per range of an archive; every task looks for its links in all files of them."""
@@ -68,7 +71,7 @@ class PagesStage(Stage):
             Task(
                 task.index,
                 {**task.inputs, "links": self.inputs["links"]},
-                {**task.params, "source": self.source},
+                {**task.params, "source": self.source, **({} if self.linked else {"linked": False})},
             )
             for task in archive_tasks(self.inputs["archives"], self.rules.task_bytes)
         ]
@@ -81,13 +84,14 @@ class PagesStage(Stage):
         """
         archive = task.inputs["archives"][0]
         start, end = task.params["start"], task.params["end"]
+        any_page = not task.params.get("linked", True)
         links = links_of_task(task.inputs["links"], task.params["number"])
         writer = out.rows(f"part-{task.index:05d}.parquet", DOCUMENT)
 
         def linked(uri: str) -> bool:
             out.rows_in += 1
             url = canonical_url(uri)
-            if url is None or url_id(url) not in links:
+            if url is None or not (any_page or url_id(url) in links):
                 out.skip("not-linked" if url is not None else "bad-url")
                 return False
             return True
@@ -96,7 +100,8 @@ class PagesStage(Stage):
             for page in read_responses(archive.path, self.rules.max_bytes, linked, start, end):
                 out.advance(page.offset - start, end - start, "bytes")
                 found = _text(page, extract)
-                belongs_to = links[url_id(canonical_url(page.url) or "")]
+                url = canonical_url(page.url) or ""
+                belongs_to = [_own_link(url)] if any_page else links[url_id(url)]
                 out.rows_in += len(belongs_to) - 1
                 for link in belongs_to:
                     if isinstance(found, Failure):
@@ -136,6 +141,12 @@ class PagesStage(Stage):
             "language": None,
             "metadata": orjson.dumps(metadata).decode(),
         }
+
+
+def _own_link(url: str) -> dict[str, Any]:
+    """What stands for a link of a page that has none."""
+    nothing = dict.fromkeys(("score", "created_utc", "subreddit"))
+    return {"id": url_id(url), "url": url, "submissions": 0, "hops": 0, **nothing}
 
 
 def _text(page: Response, extract: Extractor) -> Extracted | Failure:

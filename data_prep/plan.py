@@ -135,7 +135,10 @@ def plan(config: DataConfig, sample_bytes: int = DEFAULT_SAMPLE, say: Say = lamb
     for section in NETWORK:
         if getattr(config, section) is not None:
             warnings.append(f"`{section}` is not estimated, nor what it will add: a dry run does not use the network")
-    config = config.model_copy(update=dict.fromkeys(NETWORK))
+    if config.inputs.against:
+        warnings.append("`inputs.against` is not estimated: other corpora are not read for a dry run")
+    inputs_here = config.inputs.model_copy(update={"against": ()})
+    config = config.model_copy(update={**dict.fromkeys(NETWORK), "inputs": inputs_here})
     paths = {name: _paths(config, name, warnings) for name in type(config.inputs).model_fields}
     if not paths[DUMPS]:
         why = warnings[-1] if warnings else "there are no dumps"
@@ -152,7 +155,7 @@ def plan(config: DataConfig, sample_bytes: int = DEFAULT_SAMPLE, say: Say = lamb
         warnings += runs[ARCHIVES].stopped
         scaled = _Scale(inputs, 1.0 if linked is None else linked[0], runs)
         steps = posted.chain.steps
-        counts = _task_counts(config, steps, paths, runs)
+        counts = _task_counts(config, steps, paths, runs, scaled.factor)
         stages = tuple(scaled(config, step, counts.get(step.name)) for step in steps)
         tokens = scaled.tokens(config)
     warnings += _doubts(inputs, linked)
@@ -259,8 +262,7 @@ class _Scale:
         # Each task costs something before it reads a row, at most what the tasks of the cheapest stage took.
         start = min(item.seconds / item.tasks for item in run.measured.values() if item.tasks)
         work = max(0.0, found.seconds - start * found.tasks)
-        files = self._files(step)
-        rows = files * (self._linked if self._after_pages(step) else 1.0)
+        files, rows = self._files(step), self.factor(step)
         rows_in, size = rows * found.rows_in, rows * found.bytes
         if step.name == "pages":
             # Pages that are not linked are read as well, which takes as long as it takes the stage that only reads.
@@ -286,6 +288,10 @@ class _Scale:
             return None
         tokens = sum(value for name, value in found.summary.items() if name.endswith("_tokens"))
         return float(tokens) * self._files(shards) * self._linked
+
+    def factor(self, step: Step) -> float:
+        """How much more a stage reads of the whole input than of the sample."""
+        return self._files(step) * (self._linked if self._after_pages(step) else 1.0)
 
     def _files(self, step: Step) -> float:
         if ARCHIVES in reads(step):
@@ -384,7 +390,11 @@ def _doubts(inputs: dict[str, InputSample], linked: tuple[float, float, float] |
 
 
 def _task_counts(
-    config: DataConfig, steps: Sequence[Step], paths: dict[str, list[str]], runs: dict[str, _Run]
+    config: DataConfig,
+    steps: Sequence[Step],
+    paths: dict[str, list[str]],
+    runs: dict[str, _Run],
+    factor: Callable[[Step], float],
 ) -> dict[str, int]:
     """Stage -> tasks of its real plan, over the real input and the files that the stages before will write."""
     raw = {name: [FileRef(p, store.digest(p), store.size(p)) for p in files] for name, files in paths.items()}
@@ -407,7 +417,8 @@ def _task_counts(
         written = {
             _TASK_NUMBER.sub(f"{task.index:05d}", name, count=1): None for task in tasks for name in run.outputs(step)
         }
-        names[step.name] = [FileRef(name, store.digest(name), 0) for name in written]
+        size = round(run.measured[step.name].bytes * factor(step) / max(len(written), 1))
+        names[step.name] = [FileRef(name, store.digest(name), size) for name in written]
     return found
 
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.manifest import FileRef
+from data_prep.manifest import STAGE_FILE, FileRef
 from data_prep.warc import ENDINGS
 
+_COMPLETE = ("near-dedup", STAGE_FILE)
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 
 
@@ -30,7 +31,8 @@ def raw_files(where: str, patterns: Sequence[str]) -> list[FileRef]:
 def raw_paths(where: str, patterns: Sequence[str]) -> list[str]:
     """The files of some patterns, each once; arguments and errors as `raw_files`.
 
-    Of a folder of archives, files of other kinds do not count, but those in folders below it do.
+    Of a folder of archives, files of other kinds do not count, but those in folders below it do. In `inputs.against`
+    the root of a corpus stands for its documents after near dedup.
     """
     endings = ENDINGS if where == "inputs.archives" else ()
     paths: dict[str, None] = {}
@@ -43,6 +45,8 @@ def raw_paths(where: str, patterns: Sequence[str]) -> list[str]:
                     fix=f"set {variable}, or give {where}=[...] on the command line",
                 )
         expanded = os.path.expandvars(pattern)
+        if where == "inputs.against" and store.exists(store.join(expanded, *_COMPLETE)):
+            expanded = store.join(expanded, _COMPLETE[0], "part-*.parquet")
         found = store.listing(expanded, endings)
         if not found:
             raise UserError(f"no file matches {expanded!r}", where=where, fix="check the path")

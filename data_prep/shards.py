@@ -9,7 +9,9 @@ is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -19,11 +21,13 @@ import pyarrow as pa
 
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
+from data_prep.progress import ProgressBar
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 SPLITS = ("train", "validation")
+_HASHERS = min(8, os.cpu_count() or 1)
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -47,7 +51,7 @@ def write_shard(handle: IO[bytes], ids: Sequence[str], documents: Sequence[Token
     if total >= 1 << 31:
         raise ValueError(f"a shard holds fewer than 2^31 tokens, not {total}")
     offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
-    stream = np.concatenate(documents).astype(dtype) if len(documents) else np.zeros(0, dtype)
+    stream = np.concatenate(documents).astype(dtype, copy=False) if len(documents) else np.zeros(0, dtype)
     tokens = pa.ListArray.from_arrays(pa.array(offsets), pa.array(stream))
     batch = pa.record_batch(
         [tokens, pa.array(ids, pa.string()), pa.array(lengths.astype(np.int32))], names=["tokens", "id", "n_tokens"]
@@ -196,14 +200,34 @@ class DatasetManifest:
         return manifest
 
     def verify(self, folder: str) -> None:
-        """Hash every shard and the tokenizer.
+        """Hash every shard and the tokenizer, some at a time; shows how far it is.
 
         Raises:
-            CorruptFile: a file is missing, cut short or changed.
+            CorruptFile: a file is missing, cut short or changed; one of them is named.
         """
-        for split in self.splits.values():
-            for shard in split.shards:
-                _check_file(store.join(folder, shard.path), shard.sha256, shard.bytes)
+        infos = [info for split in self.splits.values() for info in split.shards]
+        found = dict.fromkeys((info.path for info in infos), 0)
+
+        def check(info: ShardInfo) -> None:
+            def on_read(length: int) -> None:
+                found[info.path] += length
+
+            _check_file(store.join(folder, info.path), info.sha256, info.bytes, on_read)
+
+        with (
+            ProgressBar(f"verify {self.name}", sum(info.bytes for info in infos), "bytes") as bar,
+            ThreadPoolExecutor(_HASHERS) as pool,  # hashing and reading hold no lock of the interpreter
+        ):
+            waiting = {pool.submit(check, info): None for info in infos}
+            try:
+                while waiting:
+                    done, _ = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    bar.update(sum(found.values()))
+                    for future in [future for future in waiting if future in done]:
+                        future.result()
+                        del waiting[future]
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
         self.check_tokenizer(store.join(folder, TOKENIZER))
 
     def check_tokenizer(self, path: str) -> None:
@@ -220,7 +244,7 @@ class DatasetManifest:
             )
 
 
-def _check_file(path: str, sha256: str, length: int) -> None:
+def _check_file(path: str, sha256: str, length: int, on_read: Callable[[int], None]) -> None:
     fix = "delete it and run `data-prep run` again, or copy the dataset anew"
     if not store.exists(path):
         raise CorruptFile("a shard of the manifest is missing", where=path, fix=fix)
@@ -228,7 +252,7 @@ def _check_file(path: str, sha256: str, length: int) -> None:
         raise CorruptFile(
             f"the shard has {store.size(path):,} bytes, its manifest says {length:,}", where=path, fix=fix
         )
-    if store.sha256_of(path) != sha256:
+    if store.sha256_of(path, on_read) != sha256:
         raise CorruptFile("the shard's bytes do not match its manifest (sha256 differs)", where=path, fix=fix)
 
 
@@ -308,7 +332,11 @@ class TokenSplit:
         return total
 
 
-def unigram_entropy(counts: npt.NDArray[np.int64]) -> float:
-    """Entropy of the token distribution in nats per token: the loss of the best model without context."""
+def unigram_entropy(counts: npt.NDArray[np.int64] | npt.NDArray[np.float64]) -> float:
+    """Entropy of the token distribution in nats per token: the loss of the best model without context.
+
+    Args:
+        counts: [vocab_size] how often each id occurs, or any weights in this proportion.
+    """
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum())

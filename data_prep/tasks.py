@@ -14,7 +14,7 @@ from data_prep.documents import read_rows
 from data_prep.labelled import LabelledSettings, LabelledTask, Place, choose_labels, label_of, task_split
 from data_prep.manifest import FileRef, Totals
 from data_prep.paragraphs import Paragraph, paragraphs
-from data_prep.shard_stage import ShardsSettings, split_of
+from data_prep.shard_stage import SplitSettings, split_of
 from data_prep.stage import Stage, Task, TaskOutput
 
 _PASSES = 3
@@ -30,7 +30,7 @@ class TasksSettings(Settings):
 class TasksStageSettings(TasksSettings):
     """`TasksSettings`, and the split of the token shards, which both tasks respect."""
 
-    shards: ShardsSettings
+    shards: SplitSettings
 
 
 class TasksStage(Stage):

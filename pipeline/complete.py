@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
+from pipeline.data.sources import open_data
 from pipeline.runs import RunFolder
 
 TASK_SPLITS = ("train", "validation", "test")
@@ -74,7 +75,7 @@ def made_from(config: AnyConfig) -> str:
         UserError: a dataset, checkpoint or task is not there.
     """
     if isinstance(config, PretrainConfig):
-        return DatasetManifest.load(config.data.path).digest
+        return open_data(config.data.path).digest
     if isinstance(config, FinetuneConfig):
         checkpoint = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
         return store.digest({"checkpoint": checkpoint.digest, "task": task_digest(config.task.path)})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from data_prep import store
 from data_prep.configfile import resolved
-from data_prep.shards import TOKENIZER, DatasetManifest, TokenSplit, unigram_entropy
+from data_prep.mixture import BLOCK, expected_epochs, quotas
 from pipeline import distributed
 from pipeline.complete import made_from, result_of
 from pipeline.config.schema import PretrainConfig
 from pipeline.data.batches import FixedWindows, PackedWindows
+from pipeline.data.sources import TrainingData, open_data
 from pipeline.distributed import on_main
 from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize
@@ -22,9 +22,23 @@ from pipeline.train.session import run_job, say_on
 from pipeline.train.trainer import Job
 
 
-def model_facts(config: PretrainConfig, manifest: DatasetManifest) -> dict[str, Any]:
+def model_facts(config: PretrainConfig, vocab_size: int) -> dict[str, Any]:
     """Shape of the model as checkpoints record it."""
-    return {**resolved(config.model), "vocab_size": manifest.vocab_size}
+    return {**resolved(config.model), "vocab_size": vocab_size}
+
+
+def mixture_lines(data: TrainingData, held_out: FixedWindows, tokens: int) -> list[str]:
+    """What training on so many tokens will read of each source of a mixture; nothing for a single dataset."""
+    if len(data.sources) == 1:
+        return []
+    sizes = [source.manifest.splits["train"].tokens for source in data.sources]
+    epochs = expected_epochs(tokens, data.weights, sizes)
+    parts = zip(data.sources, quotas(data.weights), epochs, held_out.counts, strict=True)
+    return [
+        f"  {source.name}: weight {source.weight:g}, {quota} of every {BLOCK} samples ({100 * quota / BLOCK:.2f} %), "
+        f"{often:.3g} epochs; {windows:,} of the validation windows"
+        for source, quota, often, windows in parts
+    ]
 
 
 def pretrain(config: PretrainConfig) -> dict[str, Any]:
@@ -38,33 +52,35 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         return done
     world = distributed.init()
     say = say_on(world)
-    folder, length = config.data.path, config.model.sequence_length
-    manifest = DatasetManifest.load(folder)
+    length = config.model.sequence_length
+    data = open_data(config.data.path)
+    vocab_size = data.vocab_size
     if config.data.verify:
-        on_main(world, lambda: manifest.verify(folder))
-    samples = PackedWindows(folder, manifest, length, config.run.seed)
-    held_out = FixedWindows(folder, manifest, length, config.validation.tokens)
+        on_main(world, data.verify)
+    samples = PackedWindows(data, length, config.run.seed)
+    held_out = FixedWindows(data, length, config.validation.tokens)
     total_steps = math.ceil(config.train.tokens / (config.train.global_batch * length))
-    entropy = unigram_entropy(TokenSplit(folder, manifest, "validation").counts(manifest.vocab_size))
-    info = manifest.splits["validation"]
-    tokens_per_byte = info.tokens / info.text_bytes
-    module = GPT(config.model, manifest.vocab_size)
+    entropy, tokens_per_byte = held_out.unigram_entropy, held_out.tokens_per_byte
+    module = GPT(config.model, vocab_size)
     initialize(module, config.model, config.run.seed)
-    n_params = parameter_count(config.model, manifest.vocab_size)
+    n_params = parameter_count(config.model, vocab_size)
     say(
         f"{config.run.name}: {n_params:,} parameters, {world.size} ranks, ZeRO-{config.parallel.zero_stage}, "
         f"{config.precision}; {total_steps:,} steps of {config.train.global_batch} x {length} tokens from "
-        f"{samples.windows:,} windows ({manifest.splits['train'].tokens:,} tokens)"
+        f"{samples.windows:,} windows "
+        f"({sum(source.manifest.splits['train'].tokens for source in data.sources):,} tokens)"
     )
+    for line in mixture_lines(data, held_out, total_steps * config.train.global_batch * length):
+        say(line)
     job = Job(
         kind="pretrain",
-        tokenizer=store.read_bytes(store.join(folder, TOKENIZER)),
-        model=model_facts(config, manifest),
+        tokenizer=data.tokenizer,
+        model=model_facts(config, vocab_size),
         samples=samples,
         validation=held_out,
         total_steps=total_steps,
         metrics=lambda sums: language_model(sums, tokens_per_byte),
-        lineage={**manifest.lineage, "shards": manifest.digest},
+        lineage=data.lineage,
     )
     result = run_job(
         config,
@@ -74,13 +90,14 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         made_from=made_from(config),
         params={
             "model.parameters": n_params,
-            "model.flops_per_token": flops_per_token(config.model, manifest.vocab_size),
-            "model.vocab_size": manifest.vocab_size,
+            "model.flops_per_token": flops_per_token(config.model, vocab_size),
+            "model.vocab_size": vocab_size,
             "data.unigram_entropy": round(entropy, 6),
             "parallel.world_size": world.size,
         },
         inputs=[
-            DatasetInput(f"{manifest.name}/{split}", manifest.digest, folder, context)
+            DatasetInput(f"{source.name}/{split}", source.manifest.digest, source.folder, context)
+            for source in data.sources
             for split, context in (("train", "training"), ("validation", "validation"))
         ],
     )

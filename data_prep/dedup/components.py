@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from data_prep.dedup.bands import Numbers
+from data_prep.dedup.shingles import Numbers
 
 
 def clusters(left: Numbers, right: Numbers) -> tuple[Numbers, Numbers]:

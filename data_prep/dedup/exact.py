@@ -16,7 +16,7 @@ from pydantic import Field
 
 from data_prep.configfile import Settings
 from data_prep.dedup import keep
-from data_prep.documents import read_rows
+from data_prep.parquet import read_batches
 from data_prep.stage import Stage, Task, TaskOutput
 
 KEY = keep.MEMBER.append(pa.field("key", pa.binary(16), nullable=False))
@@ -58,13 +58,15 @@ class ExactKeysStage(Stage):
     def run_task(self, task: Task, out: TaskOutput) -> None:
         """Hash every text of one file."""
         (source,) = task.inputs["documents"]
-        rows = []
-        for number, document in enumerate(read_rows(source.path, ["id", "url", "text", "score", "created_utc"])):
-            rows.append({**keep.member(document, task.index, number), "key": text_key(document["text"])})
-            out.advance(number, source.rows or number, "documents")
-        table = pa.Table.from_pylist(rows, schema=KEY)
+        tables = [KEY.empty_table()]
+        for batch in read_batches(source.path, keep.TEXT_ROWS, [*keep.MEMBER_COLUMNS, "text"]):
+            keys = pa.array([text_key(text) for text in batch.column("text").to_pylist()], pa.binary(16))
+            tables.append(keep.members(batch, task.index, out.rows_in).append_column(KEY.field("key"), [keys]))
+            out.rows_in += batch.num_rows
+            out.advance(out.rows_in, source.rows or out.rows_in, "documents")
+        table = pa.concat_tables(tables)
         keep.write_partitions(out, table, _partition(table.column("id"), self.settings.partitions), task.index)
-        out.rows_in = out.rows_out = table.num_rows
+        out.rows_out = table.num_rows
 
 
 class ExactUrlsStage(Stage):
@@ -74,6 +76,7 @@ class ExactUrlsStage(Stage):
     """
 
     name = "exact-urls"
+    revision = 2
     settings: PartitionSettings
 
     def plan(self) -> list[Task]:
@@ -83,8 +86,8 @@ class ExactUrlsStage(Stage):
     def run_task(self, task: Task, out: TaskOutput) -> None:
         """Keep one capture of each URL."""
         table = keep.read_table(task.inputs["keys"], KEY)
-        kept, lost = keep.split_group(table, "id")
-        out.rows(f"lost/part-{task.index:05d}.parquet", keep.LOST).add_table(lost)
+        kept, lost, instead = keep.split_group(table, "id")
+        out.rows(f"lost/part-{task.index:05d}.parquet", keep.LOST).add_table(keep.lost_table(lost, instead))
         partition = _partition(kept.column("key"), self.settings.partitions)
         keep.write_partitions(out, kept, partition, task.index, "keys/")
         out.rows_in, out.rows_out = table.num_rows, kept.num_rows
@@ -94,6 +97,7 @@ class ExactDuplicatesStage(Stage):
     """Keys of one text partition to the documents to remove. Memory: the keys of one partition."""
 
     name = "exact-duplicates"
+    revision = 2
     settings: PartitionSettings
 
     def plan(self) -> list[Task]:
@@ -103,8 +107,8 @@ class ExactDuplicatesStage(Stage):
     def run_task(self, task: Task, out: TaskOutput) -> None:
         """Keep one document of each text."""
         table = keep.read_table(task.inputs["keys"], KEY)
-        kept, lost = keep.split_group(table, "key")
-        out.rows(f"part-{task.index:05d}.parquet", keep.LOST).add_table(lost)
+        kept, lost, instead = keep.split_group(table, "key")
+        out.rows(f"part-{task.index:05d}.parquet", keep.LOST).add_table(keep.lost_table(lost, instead))
         out.rows_in, out.rows_out = table.num_rows, kept.num_rows
 
 
@@ -112,6 +116,7 @@ class ExactDedupStage(Stage):
     """Documents without those that the two stages before call lost. Memory: the lost rows of one file."""
 
     name = "exact-dedup"
+    revision = 2
 
     def plan(self) -> list[Task]:
         """One task for each file of documents."""

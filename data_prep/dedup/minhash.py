@@ -1,106 +1,130 @@
-"""MinHash signatures of word n-grams (Broder 1997), vectorised over the bytes, words and n-grams of a document.
+"""MinHash signatures (Broder 1997) of the word n-grams of texts, and keys of their bands.
 
-Words are runs of Unicode letters, digits and underscores of the lower-cased text. Word hashes come from prefix sums of
-a polynomial in a fixed odd base modulo 2^64, so that no Python loop touches a word.
+Each of the functions h -> a h + b modulo 2^32 (multiply-shift, Dietzfelbinger et al. 1997) takes the upper half of an
+n-gram's hash; a signature is the smallest value of each function over the n-grams of a text. Two signatures agree in a
+given place with a probability equal to the Jaccard similarity of the two sets, but for chance: for sets of n n-grams
+about n / 2^32.
 """
 
 from __future__ import annotations
-
-import functools
-import re
 
 import numpy as np
 import numpy.typing as npt
 
 from data_prep import keyed
+from data_prep.compiled import compiled
+from data_prep.dedup.shingles import (
+    Bytes,
+    Characters,
+    Hashes,
+    Numbers,
+    Texts,
+    characters,
+    join_words,
+    mix,
+    powers,
+    read_words,
+)
 
-Hashes = npt.NDArray[np.uint64]
-
-_NOT_WORD_BEYOND_ASCII = re.compile(r"[^\w\x00-\x7f]")
-_ASCII_TO_WORDS = bytes(b if b >= 0x80 or chr(b).isalnum() or b == ord("_") else ord(" ") for b in range(256))
-_BASE = 0x9E3779B97F4A7C15
+Values = npt.NDArray[np.uint32]
 _BLOCK = 2048
-"""n-grams permuted at a time: 112 x 2048 x 8 bytes stay in the second-level cache."""
-
-
-def _mix(x: Hashes) -> Hashes:
-    """The finaliser of splitmix64 (Steele et al. 2014): every input bit reaches every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@functools.lru_cache(maxsize=64)
-def _powers(base: int, bits: int) -> Hashes:
-    """base^0 .. base^(2^bits - 1) modulo 2^64."""
-    values = np.full(1 << bits, base, np.uint64)
-    values[0] = 1
-    return np.cumprod(values, dtype=np.uint64)
-
-
-def word_hashes(text: str) -> Hashes:
-    """[n_words] 64-bit hashes of the words of a text, in order."""
-    lower = text.lower()
-    if not lower.isascii():
-        lower = _NOT_WORD_BEYOND_ASCII.sub(" ", lower)
-    data = np.frombuffer(lower.encode().translate(_ASCII_TO_WORDS), np.uint8)
-    spaces = np.flatnonzero(data == ord(" "))
-    starts, ends = np.append(0, spaces + 1), np.append(spaces, len(data))
-    some = starts < ends
-    starts, ends = starts[some], ends[some]
-    bits = max(12, len(data).bit_length())
-    prefix = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(data.astype(np.uint64) * _powers(_BASE, bits)[: len(data)], out=prefix[1:])
-    # Dividing by base^start makes the hash independent of where the word stands.
-    shift = _powers(pow(_BASE, -1, 1 << 64), bits)[starts]
-    return _mix((prefix[ends] - prefix[starts]) * shift)
-
-
-def shingles(text: str, ngram: int) -> Hashes:
-    """[n] hashes of the word n-grams of a text, repeats included.
-
-    A text of fewer than `ngram` words gives one hash of all its words; one without words gives none.
-    """
-    words = word_hashes(text)
-    if len(words) == 0:
-        return words
-    width = min(ngram, len(words))
-    count = len(words) - width + 1
-    total = np.zeros(count, np.uint64)
-    for k in range(width):
-        total += words[k : k + count] * _powers(_BASE, 12)[k + 1]
-    return _mix(total)
+"""n-grams at a time: with their words 24 KiB, which stay in the first-level cache."""
+_VECTOR = 32
+_HIGH_HALF = np.uint64(32)
 
 
 class MinHash:
-    """A family of hash functions h -> a h + b modulo 2^64 (multiply-shift, Dietzfelbinger et al. 1997).
+    """A family of hash functions and the bands of its signatures.
 
     Args:
-        permutations: number of functions.
-        seed: chooses them.
+        ngram: words in an n-gram.
+        bands: bands of a signature.
+        rows: functions in a band.
+        seed: chooses the functions.
     """
 
-    def __init__(self, permutations: int, seed: int) -> None:
-        names = [str(i) for i in range(permutations)]
-        self._a = np.array([keyed.key(seed, "minhash a", name) | 1 for name in names], np.uint64)[:, None]
-        self._b = np.array([keyed.key(seed, "minhash b", name) for name in names], np.uint64)[:, None]
+    def __init__(self, ngram: int, bands: int, rows: int, seed: int) -> None:
+        names = [str(i) for i in range(bands * rows)]
+        self._a = np.array([keyed.key(seed, "minhash a", name) >> 32 | 1 for name in names], np.uint32)
+        self._b = np.array([keyed.key(seed, "minhash b", name) >> 32 for name in names], np.uint32)
+        self._ngram, self._bands = ngram, bands
 
-    def signature(self, hashes: Hashes) -> Hashes:
-        """[permutations] the smallest value of each function over the [n >= 1] hashes.
+    def signatures(self, texts: Texts) -> tuple[Values, Numbers]:
+        """[n, bands * rows] signature and [n] number of n-grams, repeats included, of each text.
 
-        Two sets of hashes agree in a given place with a probability equal to their Jaccard similarity.
+        Where the number is 0 the signature means nothing. Memory: besides the result some 30 KiB, however long a text.
         """
-        lowest = np.full((len(self._a), 1), np.iinfo(np.uint64).max, np.uint64)
-        for start in range(0, len(hashes), _BLOCK):
-            values = self._a * hashes[None, start : start + _BLOCK]
-            values += self._b
-            np.minimum(lowest, values.min(axis=1, keepdims=True), out=lowest)
-        return lowest[:, 0]
+        values = np.empty((len(texts), len(self._a)), np.uint32)
+        sizes = np.empty(len(texts), np.int64)
+        _sign(texts.data, texts.bounds, characters(), self._ngram, powers(), self._a, self._b, values, sizes)
+        return values, sizes
+
+    def band_keys(self, texts: Texts) -> tuple[Hashes, Numbers]:
+        """[n, bands] 64-bit key of each band, other for equal values of another band; and sizes as `signatures`."""
+        values, sizes = self.signatures(texts)
+        keys = np.empty((len(texts), self._bands), np.uint64)
+        _join_rows(values, keys)
+        return keys, sizes
 
 
-def jaccard(left: str, right: str, ngram: int) -> float:
-    """Exact Jaccard similarity of the sets of word n-grams of two texts; 0 if neither has words."""
-    a, b = np.unique(shingles(left, ngram)), np.unique(shingles(right, ngram))
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    union = len(a) + len(b) - common
-    return common / union if union else 0.0
+@compiled
+def _lower(lowest: Values, hashes: Values, count: int, a: Values, b: Values) -> None:
+    """Lower each function's smallest value by the first `count` hashes.
+
+    The inner loop is over hashes, so that its smallest value and the two factors stay in registers.
+    """
+    for p in range(len(a)):
+        low, factor, term = lowest[p], a[p], b[p]
+        for i in range(count):
+            low = min(low, np.uint32(factor * hashes[i] + term))
+        lowest[p] = low
+
+
+@compiled
+def _sign(
+    data: Bytes,
+    bounds: Numbers,
+    lower: Characters,
+    ngram: int,
+    factors: Hashes,
+    a: Values,
+    b: Values,
+    values: Values,
+    sizes: Numbers,
+) -> None:
+    words = np.empty(_BLOCK + ngram - 1, np.uint64)
+    wide = np.empty(_BLOCK, np.uint64)
+    hashes = np.empty(_BLOCK, np.uint32)
+    for text in range(len(bounds) - 1):
+        values[text, :] = np.uint32(0xFFFFFFFF)
+        at, end = bounds[text], bounds[text + 1]
+        filled = size = 0
+        while True:
+            at, filled = read_words(data, at, end, lower, words, filled)
+            if filled >= ngram or size == 0:  # of a short text all words together count as one
+                count = join_words(words, filled, ngram, factors, wide)
+                for i in range(count):
+                    hashes[i] = np.uint32(wide[i] >> _HIGH_HALF)
+                # Repeats change no minimum, and vector instructions leave no rest to be done one by one.
+                padded = -(-count // _VECTOR) * _VECTOR
+                hashes[count:padded] = hashes[0]
+                _lower(values[text], hashes, padded, a, b)
+                size += count
+            if at >= end:
+                break
+            for k in range(ngram - 1):
+                words[k] = words[filled - ngram + 1 + k]
+            filled = ngram - 1
+        sizes[text] = size
+
+
+@compiled
+def _join_rows(values: Values, keys: Hashes) -> None:
+    bands = keys.shape[1]
+    rows = values.shape[1] // bands
+    for text in range(len(keys)):
+        for band in range(bands):
+            key = mix(np.uint64(band + 1))
+            for row in range(rows):
+                key = mix(key ^ np.uint64(values[text, band * rows + row]))
+            keys[text, band] = key

@@ -68,10 +68,10 @@ class ModelConfig(Settings):
 
 
 class DataConfig(Settings):
-    """The token dataset.
+    """The token dataset, or several.
 
     Attributes:
-        path: folder made by `data-prep run` (it holds manifest.json).
+        path: folder made by `data-prep run` (it holds manifest.json), or a mixture made by `data-prep mix` (*.json).
         verify: hash every shard before training.
     """
 

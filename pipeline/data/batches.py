@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -10,8 +12,10 @@ from torch import Tensor
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.shards import DatasetManifest, TokenSplit
+from data_prep.mixture import largest_remainders
+from data_prep.shards import TokenSplit, unigram_entropy
 from pipeline.data.order import Int, SampleOrder
+from pipeline.data.sources import Source, TrainingData
 
 Batch = dict[str, Tensor]
 
@@ -38,75 +42,123 @@ def window_count(tokens: int, length: int) -> int:
     return max(0, (tokens - 1) // length)
 
 
-def _as_batch(split: TokenSplit, windows: Int, length: int) -> Batch:
+def _splits(data: TrainingData, name: str) -> list[TokenSplit]:
+    return [TokenSplit(source.folder, source.manifest, name) for source in data.sources]
+
+
+def _windows(data: TrainingData, splits: Sequence[TokenSplit], name: str, length: int, fix: str) -> list[int]:
+    """Windows that each source holds.
+
+    Raises:
+        UserError: one holds none.
+    """
+    found = [window_count(split.tokens, length) for split in splits]
+    for source, split, windows in zip(data.sources, splits, found, strict=True):
+        if windows < 1:
+            raise UserError(
+                f"the {name} split holds {split.tokens:,} tokens, fewer than one window of {length + 1}",
+                where=source.folder,
+                fix=fix,
+            )
+    return found
+
+
+def _as_batch(splits: Sequence[TokenSplit], sources: Int, windows: Int, length: int) -> Batch:
     rows = np.empty((len(windows), length + 1), np.int64)
-    for row, window in enumerate(windows.tolist()):
-        rows[row] = split.read(window * length, length + 1)
+    for row, (source, window) in enumerate(zip(sources.tolist(), windows.tolist(), strict=True)):
+        rows[row] = splits[source].read(window * length, length + 1)
     both = torch.from_numpy(rows)
     return {"tokens": both[:, :-1].contiguous(), "targets": both[:, 1:].contiguous()}
 
 
 class PackedWindows:
-    """Training windows of `length` tokens cut from the packed stream, in closed-form shuffled order.
+    """Training windows of `length` tokens cut from the packed streams, in closed-form shuffled order.
 
-    Documents follow each other with <|endoftext|> between them and are not masked from each other (GPT-3 2.2, B).
+    Documents follow each other with <|endoftext|> between them and are not masked from each other (GPT-3 2.2, B). Each
+    source is read without replacement until all of its windows were read (GPT-3 2.2).
 
     Args:
-        folder: the dataset's folder.
-        manifest: its manifest.
+        data: one dataset or a mixture.
         length: tokens of context.
         seed: of the order.
 
+    Attributes:
+        windows: of all sources.
+
     Raises:
-        UserError: the split is shorter than one window.
+        UserError: a train split is shorter than one window.
     """
 
-    def __init__(self, folder: str, manifest: DatasetManifest, length: int, seed: int) -> None:
-        self._split = TokenSplit(folder, manifest, "train")
+    def __init__(self, data: TrainingData, length: int, seed: int) -> None:
+        self._splits = _splits(data, "train")
         self._length = length
-        self.windows = window_count(self._split.tokens, length)
-        if self.windows < 1:
-            raise UserError(
-                f"the train split holds {self._split.tokens:,} tokens, fewer than one window of {length + 1}",
-                where=folder,
-                fix="use more data or a smaller model.sequence_length",
-            )
-        self._order = SampleOrder([self.windows], [1.0], seed)
+        fix = "use more data or a smaller model.sequence_length"
+        windows = _windows(data, self._splits, "train", length, fix)
+        self.windows = sum(windows)
+        self._order = SampleOrder(windows, data.weights, seed)
         self.unit, self.units_per_sample = "tokens", length
-        self.fingerprint = store.digest({"datasets": [manifest.digest], "length": length, "seed": seed})
+        datasets = [source.manifest.digest for source in data.sources]
+        mixed = {"weights": data.weights} if len(datasets) > 1 else {}
+        self.fingerprint = store.digest({"datasets": datasets, "length": length, "seed": seed, **mixed})
 
     def batch(self, samples: Int) -> Batch:
         """[n] sample numbers -> `tokens` and `targets`, each [n, length] int64."""
-        return _as_batch(self._split, self._order.locate(samples).window, self._length)
+        found = self._order.locate(samples)
+        return _as_batch(self._splits, found.source, found.window, self._length)
 
 
 class FixedWindows:
-    """Validation windows: the first ones of the validation split, in order, the same for every topology.
+    """Validation windows: the first ones of each validation split, in order, the same for every topology.
+
+    Of a mixture, each source gives windows in proportion to its weight, one source behind the other; there are as many
+    in all as the shortest split allows, so that the loss is that of the mixture.
 
     Args:
-        folder: the dataset's folder.
-        manifest: its manifest.
+        data: one dataset or a mixture.
         length: tokens of context.
-        max_tokens: how much of the split is used.
+        max_tokens: how much is used of all splits together.
+
+    Attributes:
+        counts: windows of each source.
 
     Raises:
-        UserError: the split is shorter than one window.
+        UserError: a validation split is shorter than one window.
     """
 
-    def __init__(self, folder: str, manifest: DatasetManifest, length: int, max_tokens: int) -> None:
-        self._split = TokenSplit(folder, manifest, "validation")
-        self._length = length
-        self.windows = min(window_count(self._split.tokens, length), max(1, max_tokens // length))
-        if self.windows < 1:
-            raise UserError(
-                f"the validation split holds {self._split.tokens:,} tokens, fewer than one window of {length + 1}",
-                where=folder,
-                fix="give validation a larger share of the documents (shards.validation_share)",
-            )
+    def __init__(self, data: TrainingData, length: int, max_tokens: int) -> None:
+        self._splits = _splits(data, "validation")
+        self._sources, self._length = data.sources, length
+        fix = "give validation a larger share of the documents (shards.validation_share)"
+        windows = _windows(data, self._splits, "validation", length, fix)
+        total = sum(map(Fraction, data.weights))
+        fits = min(int(count * total / Fraction(weight)) for count, weight in zip(windows, data.weights, strict=True))
+        wanted = largest_remainders(data.weights, min(fits, max(1, max_tokens // length)))
+        self.counts = [min(count, most) for count, most in zip(wanted, windows, strict=True)]
+        self._starts = np.cumsum([0, *self.counts], dtype=np.int64)
 
     def __len__(self) -> int:
-        return self.windows
+        return int(self._starts[-1])
+
+    @property
+    def tokens_per_byte(self) -> float:
+        """Of the validation splits, in the proportion in which they are read."""
+        infos = [source.manifest.splits["validation"] for source in self._sources]
+        text = sum(Fraction(n * info.text_bytes, info.tokens) for n, info in zip(self.counts, infos, strict=True))
+        return float(sum(self.counts) / text)
+
+    @property
+    def unigram_entropy(self) -> float:
+        """Of the validation splits, in the proportion in which they are read; nats per token."""
+        counts = [split.counts(source.manifest.vocab_size) for split, source in self._pairs]
+        if len(counts) == 1:
+            return unigram_entropy(counts[0])
+        return unigram_entropy(sum(n * part / part.sum() for n, part in zip(self.counts, counts, strict=True)))
+
+    @property
+    def _pairs(self) -> list[tuple[TokenSplit, Source]]:
+        return list(zip(self._splits, self._sources, strict=True))
 
     def batch(self, samples: Int) -> Batch:
         """[n] window numbers -> `tokens` and `targets`, each [n, length] int64."""
-        return _as_batch(self._split, samples, self._length)
+        source = np.searchsorted(self._starts, samples, side="right") - 1
+        return _as_batch(self._splits, source, samples - self._starts[source], self._length)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.mixture import BLOCK, quotas
+
 Int = npt.NDArray[np.int64]
 _Word = npt.NDArray[np.uint64]
 
-BLOCK = 1024
-"""Samples within which the mixture is exact."""
 _ROUNDS = 6
 
 
@@ -65,24 +65,6 @@ def permute(index: Int, size: int, keys: _Word) -> Int:
     return value.astype(np.int64)
 
 
-def quotas(weights: Sequence[float], block: int = BLOCK) -> list[int]:
-    """Samples of each source in a block: largest remainders, summing to `block`.
-
-    Raises:
-        ValueError: a weight is not positive, or so small that it would get no sample in a block.
-    """
-    if not weights or min(weights) <= 0:
-        raise ValueError("every source needs a positive weight")
-    exact = [block * w / sum(weights) for w in weights]
-    counts = [int(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda s: (counts[s] - exact[s], s))
-    for s in by_remainder[: block - sum(counts)]:
-        counts[s] += 1
-    if min(counts) == 0:
-        raise ValueError(f"a weight is below 1/{block} of the mixture and would never be sampled")
-    return counts
-
-
 @dataclass(frozen=True)
 class Located:
     """Where samples lie: [n] source number, [n] epoch, [n] window within the source."""
@@ -93,7 +75,7 @@ class Located:
 
 
 class SampleOrder:
-    """The closed-form order over one or more sources.
+    """The closed-form order over one or more sources; their mixture is exact in every `BLOCK` of samples.
 
     Args:
         windows: number of windows of each source.

@@ -12,6 +12,7 @@ from measure import Row, alternate, peak_mib
 from data_prep import store
 from data_prep.shards import DatasetManifest, ShardInfo, SplitInfo, write_shard
 from pipeline.data.batches import PackedWindows
+from pipeline.data.sources import open_data
 
 SHARDS, DOCUMENTS, LENGTH = 4, 8_000, 1024
 BATCH, BATCHES = 16, 50
@@ -40,7 +41,7 @@ def make_dataset(folder: Path) -> int:
 
 
 def open_ours(folder: str) -> PackedWindows:
-    return PackedWindows(folder, DatasetManifest.load(folder), LENGTH, seed=1)
+    return PackedWindows(open_data(folder), LENGTH, seed=1)
 
 
 def read_ours(windows: PackedWindows) -> None:

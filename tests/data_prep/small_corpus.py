@@ -10,6 +10,8 @@ from typing import Any
 from data_prep import runner
 from data_prep.documents import DOCUMENT
 from data_prep.manifest import FileRef, StageManifest
+from data_prep.shard_stage import EncodeStage, ShardsSettings, ShardsStage, ShardsStageSettings, SplitSettings
+from data_prep.shards import SPLITS
 from data_prep.stage import RowWriter, Stage, TaskOutput, load_task_manifest
 
 
@@ -56,3 +58,20 @@ def complete(stage: Stage, reverse: bool = False) -> StageManifest:
 def words(rng: random.Random, count: int) -> str:
     """Random words of a vocabulary of 2,000: two draws share no 5-gram."""
     return " ".join(f"w{rng.randrange(2000):x}" for _ in range(count))
+
+
+def make_dataset(
+    folder: Path, inputs: dict[str, list[FileRef]], settings: ShardsSettings, name: str = "small", reverse: bool = False
+) -> tuple[StageManifest, StageManifest]:
+    """Documents and a tokenizer to folder/shards, through folder/encode; what both stages did."""
+    split = SplitSettings(validation_share=settings.validation_share, seed=settings.seed)
+    encode = EncodeStage(str(folder / "encode"), split, inputs, {})
+    encoded = complete(encode, reverse)
+    runs = {part: encoded.files(encode.folder, f"{part}/") for part in SPLITS}
+    stage = ShardsStage(
+        str(folder / "shards"),
+        ShardsStageSettings(name=name, shard_bytes=settings.shard_bytes),
+        {**runs, "tokenizer": inputs["tokenizer"]},
+        {"links": "digest"},
+    )
+    return encoded, complete(stage, reverse)

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_corpus import complete, document, words, write_documents
+from small_corpus import document, make_dataset, words, write_documents
 from typer.testing import CliRunner
 
 from data_prep import store
 from data_prep.cli import application
 from data_prep.manifest import FileRef
-from data_prep.shard_stage import ShardsStage, ShardsStageSettings
+from data_prep.shard_stage import ShardsSettings
 from data_prep.steps import COMMANDS
 from data_prep.tokenizer import train
 
@@ -20,7 +20,7 @@ CLI = CliRunner()
 APP = application()
 
 
-@pytest.mark.parametrize("command", ["run", "demo-input", "verify", *COMMANDS])
+@pytest.mark.parametrize("command", ["run", "demo-input", "verify", "export", "mix", *COMMANDS])
 def test_help_has_an_example(command: str) -> None:
     result = CLI.invoke(APP, [command, "--help"])
     assert result.exit_code == 0
@@ -56,7 +56,7 @@ def test_verify_tells_intact_from_changed(tmp_path: Path) -> None:
     store.write_bytes(str(trained), train(iter([row["text"] for row in rows]), 300))
     inputs = {"documents": write_documents(tmp_path / "in", rows), "tokenizer": [FileRef.of(str(trained))]}
     folder = tmp_path / "shards"
-    complete(ShardsStage(str(folder), ShardsStageSettings(name="x", validation_share=0.4), inputs, {}))
+    make_dataset(tmp_path, inputs, ShardsSettings(validation_share=0.4))
     result = CLI.invoke(APP, ["verify", str(folder)])
     assert result.exit_code == 0
     assert "tokenizer: 300 ids: intact" in result.output

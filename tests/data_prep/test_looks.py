@@ -97,6 +97,9 @@ def test_inspect_shows_reasons_and_samples(config: Path) -> None:
     assert result.exit_code == 0
     for part in ("near-duplicate", "Left out", "Kept by near-dedup", "karma"):
         assert part in result.output
+    pairs = call("inspect", config, "--reason", "near-duplicate", "-n", "2").output
+    assert pairs.count("left out, from word") == pairs.count("kept, from word") == 2
+    assert "thanks." in pairs  # the end of a copy, where it differs
     only = call("inspect", config, "--reason", "wikipedia")
     assert "https://en.wikipedia.org/wiki/Water" in only.output
     assert "Kept by" not in only.output
@@ -149,6 +152,6 @@ def test_plan_prints_a_table_and_writes_nothing(config: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert not root.exists()
     assert max(map(len, result.stdout.splitlines())) <= 80
-    for part in ("core-hours", "near-dedup", "measured: all of it", "disk:"):
+    for part in ("core-hours", "near-dedup", "measured: all of it", "disk:", "near dedup finds: 14 bands of 8"):
         assert part in result.stdout
     assert "measuring links" in result.stderr

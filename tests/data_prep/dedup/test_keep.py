@@ -36,10 +36,21 @@ def test_of_each_group_the_best_stays_whatever_the_order(rows: list[dict[str, An
     best = {row["group"]: row for row in sorted(rows, key=rank, reverse=True)}
     shuffled = rows[:]
     random.Random(seed).shuffle(shuffled)
-    kept, lost = keep.split_group(pa.Table.from_pylist(shuffled, schema=SCHEMA), "group")
+    kept, lost, instead = keep.split_group(pa.Table.from_pylist(shuffled, schema=SCHEMA), "group")
     assert kept.to_pylist() == [best[group] for group in sorted(best)]
-    assert lost.to_pylist() == [
-        {"file": 0, "row": row["row"], "kept_id": best[row["group"]]["id"], "kept_url": "u"}
-        for row in rows
-        if row is not best[row["group"]]
+    assert lost.to_pylist() == [row for row in rows if row is not best[row["group"]]]
+    assert instead.to_pylist() == [best[row["group"]] for row in lost.to_pylist()]
+    assert keep.lost_table(lost, instead).to_pylist() == [
+        {"file": 0, "row": row["row"], "kept_id": best[row["group"]]["id"], "kept_url": "u", "jaccard": None}
+        for row in lost.to_pylist()
     ]
+
+
+def test_a_column_may_go_before_the_rule() -> None:
+    rows = [
+        {"id": str(i), "url": "u", "score": i, "created_utc": 0, "file": 0, "row": i, "group": 1, "first": i == 1}
+        for i in range(3)
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA.append(pa.field("first", pa.bool_())))
+    kept, _, _ = keep.split_group(table, "group", first="first")
+    assert kept.column("id").to_pylist() == ["1"]

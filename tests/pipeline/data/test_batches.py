@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from small_model import write_dataset
 
+from data_prep import store
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest, TokenSplit
 from pipeline.data.batches import FixedWindows, PackedWindows, window_count
+from pipeline.data.sources import open_data
 
 LENGTH = 16
 
@@ -23,7 +25,7 @@ def test_a_window_needs_its_last_target_too(tokens: int, count: int) -> None:
 
 
 def test_an_epoch_reads_every_window_of_the_stream_once(small_dataset: Path) -> None:
-    samples = PackedWindows(str(small_dataset), DatasetManifest.load(str(small_dataset)), LENGTH, 3)
+    samples = PackedWindows(open_data(str(small_dataset)), LENGTH, 3)
     tokens = stream(small_dataset, "train")
     assert samples.windows == (len(tokens) - 1) // LENGTH > 100
     batch = samples.batch(np.arange(samples.windows))
@@ -41,7 +43,7 @@ def test_windows_cross_the_border_of_shards(small_dataset: Path) -> None:
     manifest = DatasetManifest.load(str(small_dataset))
     border = manifest.splits["train"].shards[0].tokens
     assert border % LENGTH, "the test needs a window that lies in both shards"
-    samples = PackedWindows(str(small_dataset), manifest, LENGTH, 3)
+    samples = PackedWindows(open_data(str(small_dataset)), LENGTH, 3)
     window = border // LENGTH
     order = samples._order.locate(np.arange(samples.windows)).window.tolist()
     found = samples.batch(np.array([order.index(window)]))["tokens"][0].tolist()
@@ -49,7 +51,7 @@ def test_windows_cross_the_border_of_shards(small_dataset: Path) -> None:
 
 
 def test_validation_is_the_start_of_its_split_in_order(small_dataset: Path) -> None:
-    held_out = FixedWindows(str(small_dataset), DatasetManifest.load(str(small_dataset)), LENGTH, 5 * LENGTH + 3)
+    held_out = FixedWindows(open_data(str(small_dataset)), LENGTH, 5 * LENGTH + 3)
     tokens = stream(small_dataset, "validation")
     assert len(held_out) == 5
     batch = held_out.batch(np.arange(5))
@@ -59,30 +61,30 @@ def test_validation_is_the_start_of_its_split_in_order(small_dataset: Path) -> N
 
 def test_validation_has_at_most_what_there_is_and_at_least_one_window(small_dataset: Path) -> None:
     manifest = DatasetManifest.load(str(small_dataset))
-    everything = FixedWindows(str(small_dataset), manifest, LENGTH, 10**9)
+    everything = FixedWindows(open_data(str(small_dataset)), LENGTH, 10**9)
     assert len(everything) == (manifest.splits["validation"].tokens - 1) // LENGTH
-    assert len(FixedWindows(str(small_dataset), manifest, LENGTH, 1)) == 1
+    assert len(FixedWindows(open_data(str(small_dataset)), LENGTH, 1)) == 1
 
 
 def test_the_fingerprint_changes_with_data_length_and_seed(small_dataset: Path, tmp_path: Path) -> None:
-    manifest = DatasetManifest.load(str(small_dataset))
-    other = write_dataset(tmp_path / "other", seed=1)
+    write_dataset(tmp_path / "other", seed=1)
     prints = [
-        PackedWindows(folder, facts, length, seed).fingerprint
-        for folder, facts, length, seed in (
-            (str(small_dataset), manifest, 16, 1),
-            (str(small_dataset), manifest, 16, 2),
-            (str(small_dataset), manifest, 8, 1),
-            (str(tmp_path / "other"), other, 16, 1),
+        PackedWindows(open_data(str(folder)), length, seed).fingerprint
+        for folder, length, seed in (
+            (small_dataset, 16, 1),
+            (small_dataset, 16, 2),
+            (small_dataset, 8, 1),
+            (tmp_path / "other", 16, 1),
         )
     ]
     assert len(set(prints)) == 4
-    assert PackedWindows(str(small_dataset), manifest, 16, 1).fingerprint == prints[0]
+    manifest = DatasetManifest.load(str(small_dataset))
+    assert prints[0] == store.digest({"datasets": [manifest.digest], "length": 16, "seed": 1})
 
 
 def test_a_split_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path, train=2, validation=1)
+    write_dataset(tmp_path, train=2, validation=1)
     with pytest.raises(UserError, match=r"the train split holds \d+ tokens, fewer than one window of 4097"):
-        PackedWindows(str(tmp_path), manifest, 4096, 0)
+        PackedWindows(open_data(str(tmp_path)), 4096, 0)
     with pytest.raises(UserError, match=r"validation split holds .* fewer than one window.*validation_share"):
-        FixedWindows(str(tmp_path), manifest, 4096, 100)
+        FixedWindows(open_data(str(tmp_path)), 4096, 100)

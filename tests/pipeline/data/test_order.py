@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.order import BLOCK, SampleOrder, key, permute, quotas
+from data_prep.mixture import BLOCK, quotas
+from pipeline.data.order import SampleOrder, key, permute
 
 
 def locate(order: SampleOrder, samples: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

@@ -16,6 +16,7 @@ from data_prep.shards import DatasetManifest
 from pipeline import distributed
 from pipeline.config.schema import PretrainConfig
 from pipeline.data.batches import FixedWindows, PackedWindows
+from pipeline.data.sources import open_data
 from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize
 from pipeline.train.engine import ZeroEngine, parameter_groups, reduce_sums
@@ -57,7 +58,7 @@ def _engines(configs: list[PretrainConfig]) -> list[Result]:
     for config in configs:
         folder = config.data.path
         manifest = DatasetManifest.load(folder)
-        samples = PackedWindows(folder, manifest, LENGTH, config.run.seed)
+        samples = PackedWindows(open_data(folder), LENGTH, config.run.seed)
         engine = ZeroEngine(_module(config, manifest), config, world)
         losses, norms = [], []
         for step, rate in enumerate(RATES):
@@ -68,7 +69,7 @@ def _engines(configs: list[PretrainConfig]) -> list[Result]:
             losses.append(sums["nll"] / sums["targets"])
             norms.append(result.grad_norm)
         weights = {name: value.numpy() for name, value in engine.canonical_weights().items()}
-        held_out = FixedWindows(folder, manifest, LENGTH, 7 * LENGTH)
+        held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH)
         results.append(
             {
                 "losses": losses,
@@ -85,7 +86,7 @@ def plain(config: PretrainConfig) -> Result:
     """The same training in one process without DeepSpeed."""
     folder = config.data.path
     manifest = DatasetManifest.load(folder)
-    samples = PackedWindows(folder, manifest, LENGTH, config.run.seed)
+    samples = PackedWindows(open_data(folder), LENGTH, config.run.seed)
     module = _module(config, manifest)
     options = config.optimizer
     decay = [p for p in module.parameters() if p.ndim > 1]
@@ -107,7 +108,7 @@ def plain(config: PretrainConfig) -> Result:
         norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip).item())
         optimizer.step()
         losses.append(loss.item())
-    held_out = FixedWindows(folder, manifest, LENGTH, 7 * LENGTH).batch(np.arange(7))
+    held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH).batch(np.arange(7))
     with torch.no_grad():
         validation = module(**held_out)["nll"].item()
     weights = {name: value.detach().numpy() for name, value in module.named_parameters()}
@@ -175,7 +176,7 @@ def _not_finite(configs: list[PretrainConfig]) -> list[float]:
     norms = []
     for config in configs:
         manifest = DatasetManifest.load(config.data.path)
-        samples = PackedWindows(config.data.path, manifest, LENGTH, 1)
+        samples = PackedWindows(open_data(config.data.path), LENGTH, 1)
         for value in (math.inf, math.nan):
             module = _module(config, manifest)
             with torch.no_grad():

