@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
-from rich.console import Console
-from rich.table import Table
 
 from data_prep import configfile, store
 from data_prep.configfile import Count, Settings
@@ -240,6 +238,9 @@ def command(path: str, overrides: Sequence[str], output: str | None) -> None:
     if output is not None and not output.endswith(".json"):
         raise UserError("a mixture's name ends with .json", where=output, fix="give --output another name")
     mixture = mix(settings, path)
+    from rich.console import Console  # training reads mixtures without it
+    from rich.table import Table
+
     table = Table(title=f"Mixture {mixture.name}: {mixture.tokens:,} tokens", title_justify="left")
     for heading in ("source", "tokens", "weight", "share", f"of {BLOCK:,} samples", "epochs", "published"):
         table.add_column(heading, justify="left" if heading in ("source", "published") else "right")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LINE_EVERY_SECONDS = 5.0
 _SHORT_UNITS = {"bytes": ("MB", 1e6)}
@@ -41,6 +42,10 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         self._start = self._last_line = time.monotonic()
         if sys.stderr.isatty():
+            # Here and not above: training without a terminal has no need of it.
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._bar = Progress(
                 TextColumn("  {task.description:<12}"),
                 BarColumn(bar_width=28),
