@@ -100,6 +100,7 @@ class EvaluationNgramsStage(Stage):
         settings = self.settings
         rows = out.rows("ngrams.parquet", NGRAM)
         every = np.empty(0, np.uint64)
+        read, files = 0, sum(len(refs) for refs in task.inputs.values())
         for name, refs in task.inputs.items():
             parts = [np.empty(0, np.uint64)]
             documents = 0
@@ -107,7 +108,8 @@ class EvaluationNgramsStage(Stage):
                 for text in documents_of(ref.path, settings.fields.get(name, TEXT), name in settings.lines):
                     parts.append(ngram_hashes(text, settings.ngram, self.form))
                     documents += 1
-                    out.advance(out.rows_in + documents, out.rows_in + documents + 1, "documents")
+                    out.advance(read, files, "files")
+                read += 1
             out.rows_in += documents
             if not documents:
                 raise UserError(

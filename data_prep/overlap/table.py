@@ -31,6 +31,10 @@ WEBTEXT = {"ptb": 0.88, "wikitext2": 1.63, "enwik8": 6.31, "text8": 3.94, "wikit
 """Table 6 of GPT-2: percentage of the 8-grams of each test set that WebText's training set holds."""
 
 
+_FILTER_BYTES = 256 << 20
+"""Compressed documents whose n-grams share a filter; of English, half a GiB of it at 1e-8."""
+
+
 class OverlapSettings(Settings):
     """How overlap is measured."""
 
@@ -43,7 +47,7 @@ class OverlapSettings(Settings):
 
 
 class HitsSettings(OverlapSettings, PartitionSettings):
-    """`OverlapSettings`, and into how many Bloom filters the n-grams of the corpus are divided."""
+    """`OverlapSettings`, and into how many Bloom filters the n-grams of the corpus are divided at most."""
 
 
 class OverlapNgramsStage(EvaluationNgramsStage):
@@ -87,13 +91,15 @@ class BloomHitsStage(Stage):
     settings: HitsSettings
 
     def plan(self) -> list[Task]:
-        """One task for each partition."""
-        return [Task(p, self.inputs, {"partition": p}) for p in range(self.settings.partitions)]
+        """So many partitions that each has the n-grams of about `_FILTER_BYTES`, but no more than `partitions`."""
+        size = sum(ref.bytes or 0 for ref in self.inputs["documents"])
+        parts = max(1, min(self.settings.partitions, -(-size // _FILTER_BYTES)))
+        return [Task(p, self.inputs, {"partition": p, "partitions": parts}) for p in range(parts)]
 
     def run_task(self, task: Task, out: TaskOutput) -> None:
         """Fill the filter of one partition, ask it for the sets and for strings that are not in the corpus."""
         settings = self.settings
-        parts, mine = np.uint64(settings.partitions), np.uint64(task.params["partition"])
+        parts, mine = np.uint64(task.params["partitions"]), np.uint64(task.params["partition"])
 
         def hashes(text: str) -> Any:
             every = ngram_hashes(text, settings.ngram, FORM)

