@@ -1,6 +1,6 @@
 # make demo    the whole chain on this machine, from nothing
 # make test    lint, format, types and tests, from nothing
-# make lint | format | bench | lock | clean
+# make lint | format | bench | parity | lock | clean
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -10,7 +10,7 @@ ARGS   ?=
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast lint format bench lock clean install install-dev
+.PHONY: demo test test-fast lint format bench parity lock clean install install-dev
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,10 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s -p no:cacheprovider -m benchmark
+
+# Trains in every topology and writes docs/parity.md, a few minutes.
+parity: $(VENV)/.installed-dev
+	WRITE_PARITY=1 $(BIN)/python -m pytest tests/pipeline/parity
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

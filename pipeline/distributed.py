@@ -16,8 +16,8 @@ import torch.distributed as dist
 from data_prep.errors import UserError
 from pipeline.launcher import end_with_launcher, free_port
 
-TIMEOUT = timedelta(minutes=30)
-"""For collectives; DeepSpeed's own default changed between releases."""
+TIMEOUT_MINUTES = 30.0
+"""For collectives, where no setting says otherwise; DeepSpeed's own default changed between releases."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt(3)."""
@@ -72,8 +72,12 @@ def map_environment(env: dict[str, str]) -> dict[str, str]:
     }
 
 
-def init() -> World:
-    """Join the process group (NCCL with a GPU, else gloo) and return this process's place in it."""
+def init(timeout_minutes: float = TIMEOUT_MINUTES) -> World:
+    """Join the process group (NCCL with a GPU, else gloo) and return this process's place in it.
+
+    Args:
+        timeout_minutes: after which a collective that some rank does not join fails, in this and every later group.
+    """
     end_with_launcher()
     os.environ.update(map_environment(dict(os.environ)))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -90,9 +94,12 @@ def init() -> World:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if use_gpu:
         torch.cuda.set_device(local_rank)
+    timeout = timedelta(minutes=timeout_minutes)
     deepspeed.init_distributed(
-        dist_backend="nccl" if use_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=TIMEOUT
+        dist_backend="nccl" if use_gpu else "gloo", auto_mpi_discovery=False, verbose=False, timeout=timeout
     )
+    # The groups that DeepSpeed makes of some ranks would have torch's default.
+    deepspeed.comm.comm.cdb.new_group = lambda ranks: dist.new_group(ranks, timeout=timeout)
     device = torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")
     return World(dist.get_rank(), dist.get_world_size(), local_rank, device)
 

@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data_prep.configfile import resolved
+from data_prep.errors import UserError
 from data_prep.mixture import BLOCK, expected_epochs, quotas
 from pipeline import distributed
 from pipeline.complete import made_from, result_of
 from pipeline.config.schema import PretrainConfig
 from pipeline.data.batches import FixedWindows, PackedWindows
 from pipeline.data.sources import TrainingData, open_data
+from pipeline.data.verified import FOLDER as VERIFIED
+from pipeline.data.verified import verify
 from pipeline.distributed import on_main
-from pipeline.model.gpt import GPT
-from pipeline.model.init import initialize
 from pipeline.model.sizes import flops_per_token, parameter_count
 from pipeline.tracking import DatasetInput
+from pipeline.train.batch_schedule import BatchSchedule
+from pipeline.train.build import build_engine
+from pipeline.train.job import Job
 from pipeline.train.metrics import language_model
 from pipeline.train.session import run_job, say_on
-from pipeline.train.trainer import Job
+
+if TYPE_CHECKING:
+    from pipeline.train.samples import TextSamples
 
 
 def model_facts(config: PretrainConfig, vocab_size: int) -> dict[str, Any]:
     """Shape of the model as checkpoints record it."""
-    return {**resolved(config.model), "vocab_size": vocab_size}
+    return config.model.facts(vocab_size)
+
+
+def train_tokens(config: PretrainConfig, data: TrainingData, samples: PackedWindows) -> int:
+    """Tokens to train on: as told, or those of the windows of so many epochs.
+
+    Raises:
+        UserError: epochs of a mixture, whose sources have epochs of their own.
+    """
+    if config.train.tokens is not None:
+        return config.train.tokens
+    assert config.train.epochs is not None
+    if len(data.sources) > 1:
+        raise UserError(
+            "the sources of a mixture come to their ends at different times: it has no epochs",
+            where="config, train.epochs",
+            fix="set train.tokens instead",
+        )
+    return math.ceil(config.train.epochs * samples.windows) * config.model.sequence_length
 
 
 def mixture_lines(data: TrainingData, held_out: FixedWindows, tokens: int) -> list[str]:
@@ -41,6 +65,15 @@ def mixture_lines(data: TrainingData, held_out: FixedWindows, tokens: int) -> li
     ]
 
 
+def text_samples(config: PretrainConfig, data: TrainingData) -> TextSamples | None:
+    """The text samples of a configuration."""
+    if config.samples is None:
+        return None
+    from pipeline.train.samples import TextSamples  # the tokenizer's library only where it is needed
+
+    return TextSamples(config.samples, data.tokenizer, config.model.sequence_length)
+
+
 def pretrain(config: PretrainConfig) -> dict[str, Any]:
     """Train, or continue, or recognise as complete; returns the content of `result.json`.
 
@@ -50,27 +83,29 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     done = result_of(config)
     if done is not None:
         return done
-    world = distributed.init()
+    world = distributed.init(config.parallel.timeout_minutes)
     say = say_on(world)
     length = config.model.sequence_length
     data = open_data(config.data.path)
     vocab_size = data.vocab_size
+    config.parallel.check_ranks(config.precision, world.size, world.device.type, config.model.padded(vocab_size))
     if config.data.verify:
-        on_main(world, data.verify)
+        on_main(world, lambda: verify(data, Path(config.run.dir) / VERIFIED, say))
     samples = PackedWindows(data, length, config.run.seed)
     held_out = FixedWindows(data, length, config.validation.tokens)
-    total_steps = math.ceil(config.train.tokens / (config.train.global_batch * length))
+    tokens, ramp = train_tokens(config, data, samples), config.train.batch_ramp
+    batches = BatchSchedule.of(config.train, config.parallel.data_parallel(world.size), length, ramp)
+    total_steps, consumed = batches.length(tokens)
+    at_most = "at most " if ramp is not None else ""
     entropy, tokens_per_byte = held_out.unigram_entropy, held_out.tokens_per_byte
-    module = GPT(config.model, vocab_size)
-    initialize(module, config.model, config.run.seed)
-    n_params = parameter_count(config.model, vocab_size)
+    n_params, flops = parameter_count(config.model, vocab_size), flops_per_token(config.model, vocab_size)
     say(
         f"{config.run.name}: {n_params:,} parameters, {world.size} ranks, ZeRO-{config.parallel.zero_stage}, "
-        f"{config.precision}; {total_steps:,} steps of {config.train.global_batch} x {length} tokens from "
+        f"{config.precision}; {total_steps:,} steps of {at_most}{config.train.global_batch} x {length} tokens from "
         f"{samples.windows:,} windows "
         f"({sum(source.manifest.splits['train'].tokens for source in data.sources):,} tokens)"
     )
-    for line in mixture_lines(data, held_out, total_steps * config.train.global_batch * length):
+    for line in mixture_lines(data, held_out, consumed):
         say(line)
     job = Job(
         kind="pretrain",
@@ -78,19 +113,24 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         model=model_facts(config, vocab_size),
         samples=samples,
         validation=held_out,
-        total_steps=total_steps,
+        units=tokens,
         metrics=lambda sums: language_model(sums, tokens_per_byte),
         lineage=data.lineage,
+        batch_ramp=ramp,
+        skip=tuple(config.data.skip),
+        allow_changed=config.data.allow_changed,
+        flops_per_unit={"mfu": flops, "mfu_full_attention": 2 * flops - 6 * n_params},
+        texts=text_samples(config, data),
     )
     result = run_job(
         config,
-        module,
+        lambda: build_engine(config, vocab_size, world),
         job,
         world,
         made_from=made_from(config),
         params={
             "model.parameters": n_params,
-            "model.flops_per_token": flops_per_token(config.model, vocab_size),
+            "model.flops_per_token": flops,
             "model.vocab_size": vocab_size,
             "data.unigram_entropy": round(entropy, 6),
             "parallel.world_size": world.size,

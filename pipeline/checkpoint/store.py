@@ -20,7 +20,7 @@ from typing import Any
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -35,13 +35,15 @@ class Cursor:
 
     Attributes:
         step: optimizer steps done.
-        samples: samples consumed.
-        consumed: the same in the unit of the schedules: tokens in pretraining, examples in fine-tuning.
+        samples: number of the sample that comes next: those before it were consumed, or skipped.
+        consumed: what was trained on, in the unit of the schedules: tokens in pretraining, examples in fine-tuning.
+        skip: ranges [first, end) of sample numbers that are left out.
     """
 
     step: int
     samples: int
     consumed: int
+    skip: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,10 @@ class CheckpointManifest:
             if data.pop("format") != FORMAT:
                 raise UserError("this checkpoint has another format version", where=str(path))
             recorded = data.pop("digest")
-            data["cursor"] = Cursor(**data["cursor"])
+            cursor = data["cursor"]
+            data["cursor"] = Cursor(**{**cursor, "skip": tuple((first, end) for first, end in cursor["skip"])})
             manifest = CheckpointManifest(**data)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"not a checkpoint manifest ({error!r})", where=str(path)) from None
         if manifest.digest != recorded:
             raise CorruptFile("the content does not match its digest", where=str(path))

@@ -68,16 +68,34 @@ def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]
         config: the run's configuration.
         data_parallel: number of data-parallel ranks.
     """
-    bf16 = config.precision == "bf16"
+    scale = config.loss_scale
     owned: dict[str, Any] = {
         "train_batch_size": config.train.global_batch,
         "train_micro_batch_size_per_gpu": config.train.micro_batch,
         "gradient_accumulation_steps": accumulation_steps(config, data_parallel),
         "gradient_clipping": config.optimizer.grad_clip,
-        "fp16": {"enabled": False},
+        "fp16": {
+            "enabled": config.precision == "fp16",
+            "auto_cast": False,
+            "loss_scale": scale.static,
+            "initial_scale_power": scale.initial_power,
+            "loss_scale_window": scale.window,
+            "hysteresis": scale.hysteresis,
+            "consecutive_hysteresis": False,
+            "min_loss_scale": scale.minimum,
+            "fp16_master_weights_and_grads": False,
+        },
         # An overflow check would skip steps behind the trainer's back; the trainer looks at loss and norm itself.
-        "bf16": {"enabled": bf16, "check_grad_overflow": False},
+        "bf16": {
+            "enabled": config.precision == "bf16",
+            "check_grad_overflow": False,
+            "immediate_grad_update": False,
+            "bf16_master_weights_and_grads": False,
+            "bf16_optimizer_states": False,
+        },
+        "torch_autocast": {"enabled": False},
         "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": config.precision,
         "prescale_gradients": False,
         "gradient_predivide_factor": 1.0,
         "zero_optimization": {
@@ -86,6 +104,13 @@ def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]
             "overlap_comm": False,
             "contiguous_gradients": True,
             "reduce_scatter": True,
+            "round_robin_gradients": False,
+        },
+        "pipeline": {
+            "activation_checkpoint_interval": 0,  # ours, per block, does it
+            "use_reentrant": False,
+            "pipe_partitioned": False,
+            "grad_partitioned": False,
         },
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -95,23 +120,45 @@ def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]
     return merge(owned, dict(config.deepspeed))
 
 
-def read_back(engine: Any, config: EngineConfig, data_parallel: int) -> None:
-    """Compare what the engine says it runs with against the configuration.
+_LONG = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
+
+
+def read_back(engine: Any, settings: Mapping[str, Any]) -> None:
+    """Compare what the engine says it runs with against what it was given, for every key that touches the numbers.
+
+    Args:
+        engine: what `deepspeed.initialize` returned.
+        settings: the configuration it was given, of `deepspeed_config`.
 
     Raises:
         RuntimeError: DeepSpeed runs with another value than the one it was given.
     """
+    zero, fp16, bf16, pipe = (settings[key] for key in ("zero_optimization", "fp16", "bf16", "pipeline"))
+    ran = engine._config
     expected = {
-        "train_batch_size": (engine.train_batch_size(), config.train.global_batch),
-        "train_micro_batch_size_per_gpu": (engine.train_micro_batch_size_per_gpu(), config.train.micro_batch),
+        "train_batch_size": (engine.train_batch_size(), settings["train_batch_size"]),
+        "train_micro_batch_size_per_gpu": (
+            engine.train_micro_batch_size_per_gpu(),
+            settings["train_micro_batch_size_per_gpu"],
+        ),
         "gradient_accumulation_steps": (
             engine.gradient_accumulation_steps(),
-            accumulation_steps(config, data_parallel),
+            settings["gradient_accumulation_steps"],
         ),
-        "gradient_clipping": (engine.gradient_clipping(), config.optimizer.grad_clip),
-        "zero stage": (engine.zero_optimization_stage(), config.parallel.zero_stage),
-        "bf16": (bool(engine.bfloat16_enabled()), config.precision == "bf16"),
-        "fp16": (bool(engine.fp16_enabled()), False),
+        "gradient_clipping": (engine.gradient_clipping(), settings["gradient_clipping"]),
+        "grad_accum_dtype": (str(engine.get_data_types()[1]), _LONG[settings["data_types"]["grad_accum_dtype"]]),
+        "communication_data_type": (str(engine.communication_data_type), _LONG[settings["communication_data_type"]]),
+        "prescale_gradients": (not engine.postscale_gradients(), settings["prescale_gradients"]),
+        "gradient_predivide_factor": (engine.gradient_predivide_factor(), settings["gradient_predivide_factor"]),
+        "torch_autocast": (bool(engine.torch_autocast_enabled()), settings["torch_autocast"]["enabled"]),
+        "zero stage": (int(engine.zero_optimization_stage()), zero["stage"]),
+        **{
+            f"zero {key}": (getattr(ran.zero_config, key), zero[key])
+            for key in ("overlap_comm", "contiguous_gradients", "reduce_scatter", "round_robin_gradients")
+        },
+        **{f"fp16 {key}": (getattr(ran.float16_config, key), value) for key, value in fp16.items()},
+        **{f"bf16 {key}": (getattr(ran.bfloat16_config, key), value) for key, value in bf16.items()},
+        **{f"pipeline {key}": (ran.pipeline[key], value) for key, value in pipe.items()},
     }
     wrong = [f"{key} is {found}, not {wanted}" for key, (found, wanted) in expected.items() if found != wanted]
     if wrong:

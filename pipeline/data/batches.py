@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from data_prep import store
@@ -16,8 +15,11 @@ from data_prep.mixture import largest_remainders
 from data_prep.shards import TokenSplit, unigram_entropy
 from pipeline.data.order import Int, SampleOrder
 from pipeline.data.sources import Source, TrainingData
+from pipeline.data.windows import Places, WindowReader
 
 Batch = dict[str, Tensor]
+AHEAD = 1 << 14
+"""Samples whose place is computed at once: the arithmetic of one alone costs as much as that of hundreds."""
 
 
 class Samples(Protocol):
@@ -63,14 +65,6 @@ def _windows(data: TrainingData, splits: Sequence[TokenSplit], name: str, length
     return found
 
 
-def _as_batch(splits: Sequence[TokenSplit], sources: Int, windows: Int, length: int) -> Batch:
-    rows = np.empty((len(windows), length + 1), np.int64)
-    for row, (source, window) in enumerate(zip(sources.tolist(), windows.tolist(), strict=True)):
-        rows[row] = splits[source].read(window * length, length + 1)
-    both = torch.from_numpy(rows)
-    return {"tokens": both[:, :-1].contiguous(), "targets": both[:, 1:].contiguous()}
-
-
 class PackedWindows:
     """Training windows of `length` tokens cut from the packed streams, in closed-form shuffled order.
 
@@ -90,12 +84,13 @@ class PackedWindows:
     """
 
     def __init__(self, data: TrainingData, length: int, seed: int) -> None:
-        self._splits = _splits(data, "train")
-        self._length = length
+        splits = _splits(data, "train")
         fix = "use more data or a smaller model.sequence_length"
-        windows = _windows(data, self._splits, "train", length, fix)
+        windows = _windows(data, splits, "train", length, fix)
         self.windows = sum(windows)
+        self._reader = WindowReader(splits, length)
         self._order = SampleOrder(windows, data.weights, seed)
+        self._first, self._ahead = 0, self._place(np.zeros(0, np.int64))
         self.unit, self.units_per_sample = "tokens", length
         datasets = [source.manifest.digest for source in data.sources]
         mixed = {"weights": data.weights} if len(datasets) > 1 else {}
@@ -103,8 +98,18 @@ class PackedWindows:
 
     def batch(self, samples: Int) -> Batch:
         """[n] sample numbers -> `tokens` and `targets`, each [n, length] int64."""
+        chosen = samples - self._first
+        if chosen.view(np.uint64).max() >= len(self._ahead):  # negative ones are huge when seen without a sign
+            first = int(samples.min())
+            if samples.max() - first >= AHEAD:
+                return self._reader.read(self._place(samples), np.arange(len(samples)))
+            self._ahead, self._first = self._place(np.arange(first, first + AHEAD, dtype=np.int64)), first
+            chosen = samples - first
+        return self._reader.read(self._ahead, chosen)
+
+    def _place(self, samples: Int) -> Places:
         found = self._order.locate(samples)
-        return _as_batch(self._splits, found.source, found.window, self._length)
+        return self._reader.places(found.source, found.window)
 
 
 class FixedWindows:
@@ -127,7 +132,7 @@ class FixedWindows:
 
     def __init__(self, data: TrainingData, length: int, max_tokens: int) -> None:
         self._splits = _splits(data, "validation")
-        self._sources, self._length = data.sources, length
+        self._sources = data.sources
         fix = "give validation a larger share of the documents (shards.validation_share)"
         windows = _windows(data, self._splits, "validation", length, fix)
         total = sum(map(Fraction, data.weights))
@@ -135,6 +140,7 @@ class FixedWindows:
         wanted = largest_remainders(data.weights, min(fits, max(1, max_tokens // length)))
         self.counts = [min(count, most) for count, most in zip(wanted, windows, strict=True)]
         self._starts = np.cumsum([0, *self.counts], dtype=np.int64)
+        self._reader = WindowReader(self._splits, length)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -161,4 +167,5 @@ class FixedWindows:
     def batch(self, samples: Int) -> Batch:
         """[n] window numbers -> `tokens` and `targets`, each [n, length] int64."""
         source = np.searchsorted(self._starts, samples, side="right") - 1
-        return _as_batch(self._splits, source, samples - self._starts[source], self._length)
+        places = self._reader.places(source, samples - self._starts[source])
+        return self._reader.read(places, np.arange(len(samples)))

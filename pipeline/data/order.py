@@ -20,6 +20,8 @@ Int = npt.NDArray[np.int64]
 _Word = npt.NDArray[np.uint64]
 
 _ROUNDS = 6
+_SALTS: _Word = np.arange(1, _ROUNDS + 1, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
+"""[rounds, 1] multiples of the golden ratio (Weyl sequence), modulo 2^64."""
 
 
 def key(seed: int, *parts: object) -> int:
@@ -30,9 +32,12 @@ def key(seed: int, *parts: object) -> int:
 
 def _mix(x: _Word) -> _Word:
     """The finaliser of splitmix64 (Steele, Lea and Flood 2014), a bijection on 64-bit words."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = x ^ (x >> np.uint64(30))
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return x
 
 
 def permute(index: Int, size: int, keys: _Word) -> Int:
@@ -51,18 +56,25 @@ def permute(index: Int, size: int, keys: _Word) -> Int:
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
-    value = index.astype(np.uint64)
-    keys = np.broadcast_to(keys, value.shape)
-    todo = np.arange(len(value))
-    while len(todo):
-        x, k = value[todo], keys[todo]
+    x, round_keys = index.astype(np.uint64), _mix(_SALTS ^ keys)
+    image = np.empty(len(index), np.int64)
+    todo: Int | None = None  # positions of those that still walk; None for all
+    while len(x):
         left, right = x >> shift, x & mask
-        for round_ in range(_ROUNDS):
-            salt = np.uint64((0x9E3779B97F4A7C15 * (round_ + 1)) & (2**64 - 1))
-            left, right = right, left ^ (_mix(right ^ _mix(k ^ salt)) & mask)
-        value[todo] = (left << shift) | right
-        todo = todo[value[todo] >= np.uint64(size)]
-    return value.astype(np.int64)
+        for round_key in round_keys:
+            left, right = right, left ^ (_mix(right ^ round_key) & mask)
+        x = (left << shift) | right
+        outside = x >= np.uint64(size)
+        if todo is None:
+            image[:] = x
+            todo = np.flatnonzero(outside)
+        else:
+            image[todo] = x
+            todo = todo[outside]
+        x = x[outside]
+        if round_keys.shape[1] > 1:
+            round_keys = round_keys[:, outside]
+    return image
 
 
 @dataclass(frozen=True)
@@ -93,19 +105,27 @@ class SampleOrder:
 
     def locate(self, samples: Int) -> Located:
         """[n] sample numbers -> where they lie."""
+        if len(self._windows) == 1:
+            epoch, window = self._within(0, samples)
+            return Located(np.zeros_like(samples), epoch, window)
         block, slot = samples // BLOCK, samples % BLOCK
-        if len(self._windows) > 1:
-            block_keys = {b: key(self._seed, "block", b) for b in np.unique(block).tolist()}
-            slot = permute(slot, BLOCK, np.array([block_keys[b] for b in block.tolist()], np.uint64))
+        slot = permute(slot, BLOCK, self._keys(block, "block"))
         source = np.searchsorted(self._first_slot, slot, side="right") - 1
         # Position among the samples that this source has had since sample 0.
         position = block * self._quota[source] + slot - self._first_slot[source]
         epoch, window = np.zeros_like(samples), np.zeros_like(samples)
         for s in np.unique(source).tolist():
             mine = source == s
-            size = self._windows[s]
-            epoch[mine] = position[mine] // size
-            epochs = epoch[mine].tolist()
-            keys = {e: key(self._seed, "source", s, "epoch", e) for e in set(epochs)}
-            window[mine] = permute(position[mine] % size, size, np.array([keys[e] for e in epochs], np.uint64))
+            epoch[mine], window[mine] = self._within(s, position[mine])
         return Located(source.astype(np.int64), epoch, window)
+
+    def _within(self, source: int, position: Int) -> tuple[Int, Int]:
+        """[n] positions among the samples of a source -> [n] epoch, [n] window."""
+        epoch, index = np.divmod(position, self._windows[source])
+        return epoch, permute(index, self._windows[source], self._keys(epoch, "source", source, "epoch"))
+
+    def _keys(self, numbers: Int, *purpose: object) -> _Word:
+        """[n] keys for [n] numbers and a purpose; [1] if the numbers are all the same."""
+        found, inverse = np.unique(numbers, return_inverse=True)
+        keys = np.array([key(self._seed, *purpose, number) for number in found.tolist()], np.uint64)
+        return keys if len(keys) == 1 else keys[inverse]

@@ -58,15 +58,6 @@ class TrainingData:
         """Of the sources."""
         return [source.weight for source in self.sources]
 
-    def verify(self) -> None:
-        """Hash every shard.
-
-        Raises:
-            CorruptFile: a file is missing, cut short or changed.
-        """
-        for source in self.sources:
-            source.manifest.verify(source.folder)
-
 
 def open_data(path: str) -> TrainingData:
     """A folder of token shards, or a mixture's manifest (a file named *.json).

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.config.schema import ModelConfig
+from pipeline.config.kernels import KernelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.finetune.inputs import SPECIAL_TOKENS
 from pipeline.model.gpt import EMBEDDING, GPT
 from pipeline.model.init import STD, initialize, keyed_generator
-from pipeline.model.loss import token_nll
 
 HEAD = "score"
 
@@ -24,11 +24,22 @@ class Classifier(nn.Module):
         n_classes: number of labels.
         aux_lm: lambda, weight of the language-model loss; 0 switches it off.
         dropout: of the head's input.
+        kernels: how the body is computed.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, n_classes: int, aux_lm: float, dropout: float) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        n_classes: int,
+        aux_lm: float,
+        dropout: float,
+        kernels: KernelConfig | None = None,
+    ) -> None:
         super().__init__()
-        self.body = GPT(config, vocab_size + SPECIAL_TOKENS)
+        # An example is one document, whatever tokens stand in it.
+        one_document = config.model_copy(update={"document_mask": False})
+        self.body = GPT(one_document, vocab_size + SPECIAL_TOKENS, kernels)
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(config.d_model, n_classes)
         self.aux_lm = aux_lm
@@ -75,7 +86,7 @@ class Classifier(nn.Module):
         task_nll = functional.cross_entropy(logits, labels, reduction="sum")
         loss = task_nll / len(labels)
         if self.aux_lm > 0:
-            per_token = token_nll(hidden, self.body.embedding.weight, targets)
+            per_token = self.body.token_nll(hidden, targets)
             loss = loss + self.aux_lm * (per_token.sum(1) / extract.clamp(min=1)).mean()
         return {
             "loss": loss,

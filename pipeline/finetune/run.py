@@ -18,11 +18,12 @@ from pipeline.distributed import on_main
 from pipeline.finetune.heads import Classifier
 from pipeline.finetune.task import Examples, Task
 from pipeline.tracking import DatasetInput
-from pipeline.train.engine import ZeroEngine
+from pipeline.train.engine import Engine
+from pipeline.train.job import Job
 from pipeline.train.metrics import classification
 from pipeline.train.session import run_job, say_on
-from pipeline.train.trainer import Job
 from pipeline.train.validation import validate
+from pipeline.train.zero_engine import ZeroEngine
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     done = result_of(config)
     if done is not None:
         return done
-    world = distributed.init()
+    world = distributed.init(config.parallel.timeout_minutes)
+    config.parallel.check_ranks(config.precision, world.size, world.device.type)
     say = say_on(world)
     folder, manifest = on_main(world, lambda: open_checkpoint(config.init.checkpoint))
     tokenizer = Tokenizer.load(str(folder / TOKENIZER))
@@ -52,14 +54,15 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         for split in TASK_SPLITS
     }
     pretrained = config.init.weights == "pretrained"
-    module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout)
+    module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout, config.kernels)
     module.start_from(load_file(folder / WEIGHTS) if pretrained else None, config.run.seed)
-    steps = math.ceil(config.train.epochs * len(sets["train"]) / config.train.global_batch)
+    units = math.ceil(config.train.epochs * len(sets["train"]))
     say(
         f"{config.run.name}: {config.task.name}, {len(task.labels)} labels, {config.init.weights} weights; "
         + ", ".join(f"{split} {len(examples):,}" for split, examples in sets.items())
         + f" examples ({sum(examples.truncated for examples in sets.values())} cut to "
-        f"{shape.sequence_length} tokens); {steps:,} steps of {config.train.global_batch}"
+        f"{shape.sequence_length} tokens); {math.ceil(units / config.train.global_batch):,} steps of "
+        f"{config.train.global_batch}"
     )
     upstream = {"pretrain": manifest.digest} if pretrained else {}
     job = Job(
@@ -68,13 +71,13 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         model={**manifest.model, "dropout": config.task.dropout, "classes": len(task.labels)},
         samples=sets["train"],
         validation=sets["validation"],
-        total_steps=steps,
+        units=units,
         metrics=classification,
         lineage={**manifest.lineage, **upstream, "task": task.digest},
     )
     result = run_job(
         config,
-        module,
+        lambda: ZeroEngine(module, config, world),
         job,
         world,
         made_from=made_from(config),
@@ -98,7 +101,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     return result
 
 
-def _test(engine: ZeroEngine, test: Examples, task: Task, config: FinetuneConfig) -> dict[str, float]:
+def _test(engine: Engine, test: Examples, task: Task, config: FinetuneConfig) -> dict[str, float]:
     """Accuracy on the test set with its standard error sqrt(p (1 - p) / n); collective."""
     metrics = classification(validate(engine, test, config.train.micro_batch))
     accuracy = metrics["accuracy"]

@@ -1,7 +1,8 @@
 """The GPT family as one ordered list of layers.
 
 `layout(config, vocab_size)` is the model: an ordered list of (canonical name, builder). `GPT` runs the list as one
-module. Every layer maps the hidden states [batch, time, d_model] to the next; the output head is the token embedding
+module. Every layer is called with the hidden states [batch, time, d_model] of the one before (the first with tokens)
+and with document numbers [batch, time] or None, and returns hidden states. The output head is the token embedding
 (tied), applied inside `lm_loss`. Canonical names follow Hugging Face's GPT-2.
 """
 
@@ -9,29 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.config.schema import ModelConfig
+from pipeline.config.kernels import KernelConfig
+from pipeline.config.model import ModelConfig
 from pipeline.model.attention import SelfAttention
-from pipeline.model.loss import lm_loss
+from pipeline.model.loss import head_logits, lm_loss, token_nll
+from pipeline.model.lstm import LSTMLayer, Projection
+from pipeline.model.parts import PLAIN, Parts, TokenEmbedding, mark_rows
 
 NORM_EPS = 1e-5
 """GPT-1 and GPT-2 code."""
 
 
-class TokenEmbedding(nn.Module):
-    """[batch, time] int64 token ids -> [batch, time, d_model]; its weight is also the output head."""
+def document_numbers(tokens: Tensor, end: int) -> Tensor:
+    """[batch, time] int64 token ids -> [batch, time] int32 numbers of the documents they belong to, 0 first.
 
-    def __init__(self, vocab_size: int, d_model: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+    The id `end` is the last token of a document.
+    """
+    ends = (tokens == end).int()
+    return ends.cumsum(1, dtype=torch.int32) - ends
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Look the tokens up."""
-        return functional.embedding(tokens, self.weight)
+
+def documents_of(config: ModelConfig, vocab_size: int, tokens: Tensor) -> Tensor | None:
+    """Document numbers for the layers: those of `document_numbers` with `document_mask`, else None.
+
+    <|endoftext|>, the last id of a vocabulary, ends a document.
+    """
+    return document_numbers(tokens, vocab_size - 1) if config.document_mask else None
 
 
 class PositionEmbedding(nn.Module):
@@ -42,19 +52,27 @@ class PositionEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.sequence_length, config.d_model))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Positions 0, 1, ... are added to [batch, time, d_model]."""
-        out: Tensor = self.dropout(hidden + self.weight[: hidden.shape[1]])
+    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Positions 0, 1, ... are added to [batch, time, d_model]; they restart at each document."""
+        time = hidden.shape[1]
+        if documents is None:
+            positions = self.weight[:time]
+        else:
+            index = torch.arange(time, device=hidden.device).expand_as(documents)
+            starts = torch.zeros_like(index)
+            starts[:, 1:] = torch.where(documents[:, 1:] != documents[:, :-1], index[:, 1:], 0)
+            positions = functional.embedding(index - starts.cummax(1).values, self.weight)
+        out: Tensor = self.dropout(hidden + positions)
         return out
 
 
 class FeedForward(nn.Module):
     """Two linear layers with the tanh form of GELU between them (GPT-1 and GPT-2 code), 4 d_model wide."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, parts: Parts = PLAIN) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.d_model, 4 * config.d_model)
-        self.c_proj = nn.Linear(4 * config.d_model, config.d_model)
+        self.c_fc = parts.column(config.d_model, 4 * config.d_model)
+        self.c_proj = parts.row(4 * config.d_model, config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -69,21 +87,23 @@ class Block(nn.Module):
     Norm before each branch (GPT-2 2.3) or after each addition (GPT-1 3.1).
     """
 
-    def __init__(self, config: ModelConfig, index: int) -> None:
+    def __init__(
+        self, config: ModelConfig, index: int, parts: Parts = PLAIN, kernels: KernelConfig | None = None
+    ) -> None:
         super().__init__()
         self.norm_first = config.norm == "pre"
         self.ln_1 = nn.LayerNorm(config.d_model, eps=NORM_EPS)
-        self.attn = SelfAttention(config, index)
+        self.attn = SelfAttention(config, index, parts, kernels)
         self.ln_2 = nn.LayerNorm(config.d_model, eps=NORM_EPS)
-        self.mlp = FeedForward(config)
+        self.mlp = FeedForward(config, parts)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
         """[batch, time, d_model] -> the same shape."""
         if self.norm_first:
-            hidden = hidden + self.attn(self.ln_1(hidden))
+            hidden = hidden + self.attn(self.ln_1(hidden), documents)
             hidden = hidden + self.mlp(self.ln_2(hidden))
             return hidden
-        hidden = self.ln_1(hidden + self.attn(hidden))
+        hidden = self.ln_1(hidden + self.attn(hidden, documents))
         hidden = self.ln_2(hidden + self.mlp(hidden))
         return hidden
 
@@ -93,6 +113,10 @@ class FinalNorm(nn.LayerNorm):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.d_model, eps=NORM_EPS)
+
+    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+        """[batch, time, d_model] -> the same shape."""
+        return super().forward(hidden)
 
 
 @dataclass(frozen=True)
@@ -106,14 +130,33 @@ class Layer:
 EMBEDDING = "transformer.wte"
 
 
-def layout(config: ModelConfig, vocab_size: int) -> list[Layer]:
-    """The model as an ordered list of layers, each taking the output of the one before."""
+def layout(
+    config: ModelConfig, vocab_size: int, parts: Parts = PLAIN, kernels: KernelConfig | None = None
+) -> list[Layer]:
+    """The model as an ordered list of layers, each taking the output of the one before.
+
+    Args:
+        config: the shape.
+        vocab_size: number of token ids; the embedding has `config.padded(vocab_size)` rows.
+        parts: where matrices that tensor parallelism may split come from.
+        kernels: how it is computed.
+    """
+
+    def embedding() -> nn.Module:
+        module = parts.embedding(config.padded(vocab_size), config.d_model)
+        mark_rows(module.get_parameter("weight"), vocab_size)
+        return module
+
+    if config.kind == "lstm":
+        lstm = [Layer(f"transformer.h.{index}", partial(LSTMLayer, config, index)) for index in range(config.n_layer)]
+        projection = [Layer("transformer.proj", partial(Projection, config))] * (config.lstm_units != config.d_model)
+        return [Layer(EMBEDDING, embedding), *lstm, *projection]
 
     def block(index: int) -> Layer:
-        return Layer(f"transformer.h.{index}", lambda: Block(config, index))
+        return Layer(f"transformer.h.{index}", lambda: Block(config, index, parts, kernels))
 
     layers = [
-        Layer(EMBEDDING, lambda: TokenEmbedding(vocab_size, config.d_model)),
+        Layer(EMBEDDING, embedding),
         Layer("transformer.wpe", lambda: PositionEmbedding(config)),
         *(block(index) for index in range(config.n_layer)),
     ]
@@ -137,12 +180,14 @@ class GPT(nn.Module):
     Args:
         config: the shape.
         vocab_size: number of token ids.
+        kernels: how it is computed.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, kernels: KernelConfig | None = None) -> None:
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
-        layers = layout(config, vocab_size)
+        self._loss_chunk = kernels.loss_chunk if kernels is not None else 0
+        layers = layout(config, vocab_size, PLAIN, kernels)
         for layer in layers:
             _attach(self, layer.name, layer.build())
         self._order = [layer.name for layer in layers]
@@ -156,25 +201,37 @@ class GPT(nn.Module):
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """[batch, time] int64 -> last hidden states [batch, time, d_model]."""
+        documents = documents_of(self.config, self.vocab_size, tokens)
         state = tokens
         for name in self._order:
-            state = self.get_submodule(name)(state)
+            state = self.get_submodule(name)(state, documents)
         return state
 
     def logits(self, tokens: Tensor) -> Tensor:
         """[batch, time] int64 -> [batch, time, vocab_size] float32."""
-        return functional.linear(self.hidden(tokens), self.embedding.weight).float()
+        return head_logits(self.hidden(tokens), self.embedding.weight, self.vocab_size)
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Language-model loss.
+    def token_nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """`pipeline.model.loss.token_nll` of last hidden states under this model's head."""
+        return token_nll(hidden, self.embedding.weight, targets, self.vocab_size, self._loss_chunk)
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None, last: Tensor | None = None) -> dict[str, Tensor]:
+        """Language-model loss, or what follows.
 
         Args:
             tokens: [batch, time] int64.
             targets: [batch, time] int64, the token that follows each position; `IGNORE` where nothing is asked.
+            last: instead of targets, [batch] int64 positions whose next token is asked for.
 
         Returns:
-            `loss`: mean over the asked positions (nats per token), to be differentiated; `nll` and `targets`: the sums
-            behind it.
+            With targets, `loss`: mean over the asked positions (nats per token), to be differentiated; `nll` and
+            `targets`: the sums behind it. With positions, `logits`: [batch, vocab_size] float32.
         """
-        nll, count = lm_loss(self.hidden(tokens), self.embedding.weight, targets)
+        hidden = self.hidden(tokens)
+        if targets is None:
+            assert last is not None
+            asked = hidden[torch.arange(len(last), device=last.device), last]
+            return {"logits": head_logits(asked, self.embedding.weight, self.vocab_size)}
+        # ZeRO-3 gathers the weight when it is looked up, and has given it back after the embedding layer.
+        nll, count = lm_loss(hidden, self.embedding.weight, targets, self.vocab_size, self._loss_chunk)
         return {"loss": nll / count.clamp(min=1), "nll": nll.detach(), "targets": count}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.config.schema import ModelConfig
+from pipeline.config.model import ModelConfig
+from pipeline.model.parts import canonical_rows
 
 STD = 0.02
 """Standard deviation of weights (GPT-1 4.1; GPT-2 code)."""
@@ -33,15 +35,29 @@ def parameter_std(name: str, config: ModelConfig) -> float:
     return STD
 
 
+def initial_value(name: str, shape: Sequence[int], config: ModelConfig, seed: int) -> Tensor:
+    """The initial value of a whole parameter, float32 on the CPU: N(0, std) for matrices, 1 for gains, 0 for biases.
+
+    Args:
+        name: canonical name.
+        shape: of the whole parameter, without padding.
+        config: the model's shape.
+        seed: of the run.
+    """
+    if len(shape) >= 2:
+        draw = torch.empty(*shape, dtype=torch.float32, device="cpu")
+        return draw.normal_(0.0, parameter_std(name, config), generator=keyed_generator(seed, name))
+    is_bias = name.rpartition(".")[2].startswith("bias")
+    return torch.full(tuple(shape), 0.0 if is_bias else 1.0, dtype=torch.float32, device="cpu")
+
+
 @torch.no_grad()
 def initialize(model: nn.Module, config: ModelConfig, seed: int) -> None:
-    """Fill every parameter in place: N(0, std) for matrices, 1 for norm gains, 0 for biases."""
+    """Fill every parameter in place with its `initial_value`; padded rows become 0 and stay so."""
     for name, parameter in model.named_parameters():
-        if parameter.ndim >= 2:
-            draw = torch.empty(parameter.shape, dtype=torch.float32)
-            draw.normal_(0.0, parameter_std(name, config), generator=keyed_generator(seed, name))
-            parameter.copy_(draw)
-        elif name.endswith("bias"):
-            parameter.zero_()
+        rows = canonical_rows(parameter)
+        if rows is None:
+            parameter.copy_(initial_value(name, parameter.shape, config, seed))
         else:
-            parameter.fill_(1.0)
+            parameter.zero_()
+            parameter[:rows].copy_(initial_value(name, (rows, *parameter.shape[1:]), config, seed))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from data_prep.configfile import config_sha, flatten, resolved
 from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore
 from pipeline.complete import run_folder
@@ -15,8 +13,9 @@ from pipeline.distributed import World, on_main
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
 from pipeline.tracking.uri import resolve_uri
-from pipeline.train.engine import ZeroEngine
-from pipeline.train.trainer import Job, Trainer
+from pipeline.train.engine import Engine
+from pipeline.train.job import Job
+from pipeline.train.trainer import Trainer
 
 
 def say_on(world: World) -> Callable[[str], None]:
@@ -31,20 +30,20 @@ def tracking_uri(config: EngineConfig) -> str | None:
 
 def run_job(
     config: EngineConfig,
-    module: nn.Module,
+    build_engine: Callable[[], Engine],
     job: Job,
     world: World,
     *,
     made_from: str,
     params: dict[str, Any],
     inputs: list[DatasetInput],
-    after: Callable[[ZeroEngine], dict[str, float]] | None = None,
+    after: Callable[[Engine], dict[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Train a job to its end and record the result; collective.
 
     Args:
         config: settings.
-        module: fp32 module with its initial weights, equal on every rank.
+        build_engine: makes the engine around the model with its initial weights; called when the folder is claimed.
         job: what is trained.
         world: this process among all.
         made_from: digest of what the run reads.
@@ -74,8 +73,8 @@ def run_job(
         return Tracker.resume(run.path, info, uri, config.tracking.experiment, at_step)
 
     checkpoints = CheckpointStore(run.checkpoints, config.checkpoint.keep_last)
-    engine = ZeroEngine(module, config, world)
-    trainer = Trainer(config, job, engine, world, checkpoints, open_tracker, say)
+    engine = build_engine()
+    trainer = Trainer(config, job, engine, world, run.path, checkpoints, open_tracker, say)
     final = trainer.run()
     if after is not None:
         final = {**final, **after(engine)}

@@ -1,80 +1,42 @@
-"""The training loop: cursor, schedule, validation, checkpoints; the same for pretraining and fine-tuning."""
+"""The training loop: cursor, schedules, validation, checkpoints; the same for pretraining and fine-tuning."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from data_prep.configfile import config_sha, resolved
+from data_prep.configfile import config_sha
 from data_prep.errors import UserError
 from data_prep.progress import clock
 from pipeline.checkpoint import writer
 from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore, Cursor
 from pipeline.config.deepspeed import accumulation_steps
 from pipeline.config.schema import EngineConfig
-from pipeline.data.batches import Batch, Samples
 from pipeline.data.order import key
+from pipeline.data.prefetch import Prefetcher
+from pipeline.data.skip import merged
 from pipeline.distributed import World, on_main, together
 from pipeline.tracking import Tracker
-from pipeline.train.engine import Engine, reduce_sums
+from pipeline.train.batch_schedule import BatchSchedule
+from pipeline.train.engine import Engine, StepResult, reduce_sums
+from pipeline.train.feed import StepInput, feed
+from pipeline.train.identity import check_resume, identity, topology
+from pipeline.train.job import Job
+from pipeline.train.layer_norms import LayerWatcher
+from pipeline.train.profile import ProfileWindow
 from pipeline.train.schedule import learning_rate
-from pipeline.train.validation import FixedSet, validate
+from pipeline.train.throughput import Meter, peak_of
+from pipeline.train.validation import validate
+
+if TYPE_CHECKING:
+    from pipeline.train.samples import TextSamples
 
 Say = Callable[[str], None]
-Metrics = Callable[[Mapping[str, float]], dict[str, float]]
-"""Additive sums -> named metrics."""
-
-_IDENTITY = ("run.seed", "optimizer", "schedule", "train.global_batch", "precision")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is trained.
-
-    Attributes:
-        kind: "pretrain" or "finetune".
-        tokenizer: content of the tokenizer.json that the token ids refer to.
-        model: shape of the model, `vocab_size` included.
-        samples: the training samples.
-        validation: the validation set.
-        total_steps: length of the run.
-        metrics: how sums become metrics, for training and validation alike.
-        lineage: stage name -> digest of everything the weights come from.
-    """
-
-    kind: str
-    tokenizer: bytes
-    model: dict[str, Any]
-    samples: Samples
-    validation: FixedSet
-    total_steps: int
-    metrics: Metrics
-    lineage: dict[str, str]
-
-
-def identity(config: EngineConfig, job: Job) -> dict[str, Any]:
-    """The settings that decide the numbers, as a resume must find them again."""
-    values = resolved(config)
-    found: dict[str, Any] = {}
-    for dotted in _IDENTITY:
-        node: Any = values
-        for part in dotted.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        found[dotted] = node
-    # Behind the settings that they follow from, so that a resume names the cause.
-    found |= {"model": job.model, "data": job.samples.fingerprint, "made from": job.lineage}
-    total = job.total_steps * config.train.global_batch * job.samples.units_per_sample
-    if config.schedule.kind != "constant":
-        # A decay that ends with the run makes the run's length decide the learning rates.
-        found["schedule ends"] = config.schedule.bounds(total)[1]
-    return found
 
 
 class Trainer:
@@ -85,9 +47,17 @@ class Trainer:
         job: what is trained.
         engine: how a step is computed.
         world: this process among all.
+        run_dir: the run folder.
         checkpoints: where checkpoints go.
         open_tracker: called on rank 0 with the step at which the run (re)starts.
         say: prints a line on rank 0.
+
+    Attributes:
+        cursor: where the run stands.
+        total_steps: length of the run.
+
+    Raises:
+        UserError: the global batch cannot be cut into whole micro-batches.
     """
 
     def __init__(
@@ -96,21 +66,29 @@ class Trainer:
         job: Job,
         engine: Engine,
         world: World,
+        run_dir: Path,
         checkpoints: CheckpointStore,
         open_tracker: Callable[[int], Tracker],
         say: Say,
     ) -> None:
         self._config, self._job, self._engine, self._world = config, job, engine, world
-        self._checkpoints, self._open_tracker, self._say = checkpoints, open_tracker, say
-        self._identity = identity(config, job)
-        self._topology = {
-            "world_size": world.size,
-            "zero_stage": config.parallel.zero_stage,
-            "precision": config.precision,
-        }
-        self._accumulation = accumulation_steps(config, engine.data_parallel_size)
+        self._run_dir, self._checkpoints, self._open_tracker, self._say = run_dir, checkpoints, open_tracker, say
+        accumulation_steps(config, engine.data_parallel_size)
+        self._batches = BatchSchedule.of(
+            config.train, engine.data_parallel_size, job.samples.units_per_sample, job.batch_ramp
+        )
+        self.total_steps, self._total = self._batches.length(job.units)
+        self._identity, self._topology = identity(config, job, self._batches), topology(config, world.size)
+        device_name = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else None
+        peak = peak_of(config.log, config.precision, device_name) if job.flops_per_unit else None
+        if peak is not None:
+            say(f"MFU: share of {peak.flops / 1e12:g} TFLOP/s ({peak.source}) on each of {world.size} ranks")
+        self._meter = Meter(world, peak, job.flops_per_unit)
+        self._watcher = engine if config.log.per_layer and isinstance(engine, LayerWatcher) else None
+        self._texts = job.texts if job.texts is not None and job.texts.fits(engine) else None
         self._tracker: Tracker | None = None
-        self.cursor = Cursor(0, 0, 0)
+        self._not_finite = torch.zeros((), dtype=torch.int64, device=world.device)
+        self.cursor = Cursor(0, 0, 0, merged(job.skip))
 
     def run(self) -> dict[str, float]:
         """Train to the end, from the newest good checkpoint if there is one; returns the final validation metrics.
@@ -118,6 +96,7 @@ class Trainer:
         Raises:
             UserError: the checkpoints do not fit this run, or the gradient is no longer finite.
         """
+        self._announce()
         self._resume()
         if self._world.is_main:
             self._tracker = self._open_tracker(self.cursor.step)
@@ -138,99 +117,128 @@ class Trainer:
         """The tracker, on rank 0 of a run that has begun; the caller finishes it after a good end."""
         return self._tracker
 
+    def _announce(self) -> None:
+        ramp = self._batches.describe(self._job.units)
+        if ramp is not None:
+            self._say(ramp)
+        in_pieces = "the model lies in pipeline stages or tensor-parallel slices"
+        if self._watcher is None and self._config.log.per_layer:
+            self._say(f"log.per_layer gives nothing: {in_pieces}")
+        if self._texts is None and self._job.texts is not None:
+            self._say(f"samples gives nothing: {in_pieces}")
+
     def _resume(self) -> None:
         found = on_main(self._world, lambda: self._checkpoints.newest_good(self._say))
         if found is None:
             return
         folder, manifest = found
-        together(lambda: self._check_resume(manifest, str(folder)))
+        together(
+            lambda: check_resume(
+                manifest, str(folder), self._job, self._batches, self._identity, self._topology, self._say
+            )
+        )
         writer.load(self._engine, folder)
-        self.cursor = manifest.cursor
+        at = manifest.cursor
+        self.cursor = Cursor(at.step, at.samples, at.consumed, merged([*at.skip, *self._job.skip]))
         self._say(f"resumed at step {self.cursor.step} from {folder}")
 
-    def _check_resume(self, manifest: CheckpointManifest, where: str) -> None:
-        writer.check_model(manifest, self._job.model, where)
-        for name, value in self._identity.items():
-            if manifest.identity.get(name) != value:
-                raise UserError(
-                    f"{name} is not what this run was started with ({manifest.identity.get(name)} -> {value})",
-                    where=where,
-                    fix="restore the setting, or choose another run.name for a new run",
-                )
-        if manifest.topology != self._topology:
-            raise UserError(
-                f"the checkpoint was written by another topology ({manifest.topology}; this run: {self._topology})",
-                where=where,
-                fix="resume with the same number of ranks, ZeRO stage and precision",
-            )
-
     def _loop(self) -> dict[str, float]:
-        config, job = self._config, self._job
-        per_step = config.train.global_batch * job.samples.units_per_sample
-        shown_at, shown_step = time.monotonic(), self.cursor.step
+        config, engine, total = self._config, self._engine, self.total_steps
         final: dict[str, float] | None = None
-        while self.cursor.step < job.total_steps:
-            step = self.cursor.step + 1
-            consumed = self.cursor.consumed + per_step
-            lr = learning_rate(consumed, config.optimizer.lr, config.schedule, job.total_steps * per_step)
-            micro_batches = self._micro_batches()
-            torch.manual_seed(key(config.run.seed, "dropout", step, self._world.rank) >> 1)
-            result = self._engine.train_step(micro_batches, lr)
-            self.cursor = Cursor(step, self.cursor.samples + config.train.global_batch, consumed)
-            last = step == job.total_steps
-            if not math.isfinite(result.grad_norm):  # also between log lines: such weights must not be saved
-                raise UserError(
-                    f"the gradient is not finite at step {step}",
-                    where=config.run.name,
-                    fix="lower optimizer.lr or lengthen schedule.warmup_tokens; the last checkpoint is kept",
-                )
-            if step % config.train.log_every == 0 or last:
-                metrics = job.metrics(reduce_sums(result.sums))
-                now = time.monotonic()
-                rate = (step - shown_step) * per_step / max(now - shown_at, 1e-9)
-                shown_at, shown_step = now, step
-                self._log_step(metrics, lr, result.grad_norm, rate)
-            if step % config.validation.every == 0 or last:
-                final = self._validate()
-            if step % config.checkpoint.every == 0 or last:
-                self._save()
+        whole = self._batches.whole_steps(self._job.units)
+        ranks, pin = engine.data_parallel_size, self._world.device.type == "cuda"
+        inputs = feed(self.cursor, total, self._batches, self._job.samples, engine.data_parallel_rank, ranks, pin)
+        with (
+            Prefetcher(inputs) as upcoming,
+            ProfileWindow(config.profile, self._run_dir, self._world, self._say) as profiler,
+        ):
+            self._meter.begin(self.cursor.consumed)
+            for read in self._meter.waiting_for(upcoming):
+                step = read.cursor.step
+                lr = learning_rate(read.cursor.consumed, config.optimizer.lr, config.schedule, whole)
+                torch.manual_seed(key(config.run.seed, "dropout", step, engine.data_parallel_rank) >> 1)
+                profiler.before(step)
+                if self._watcher is not None:
+                    self._watcher.watch_layers = self._due(step, config.train.log_every)
+                result = engine.train_step(read.micro_batches, lr)
+                profiler.after(step)
+                self.cursor = read.cursor
+                self._note(result)
+                log, check = self._due(step, config.train.log_every), self._due(step, config.validation.every)
+                save = self._due(step, config.checkpoint.every)
+                if log or check or save:
+                    self._stop_unless_finite()
+                if log:
+                    self._log_step(read, result, lr)
+                if check:
+                    final = self._validate()
+                if self._texts is not None and self._due(step, self._texts.config.every):
+                    self._write_texts(self._texts)
+                if save:
+                    self._save()
         return final if final is not None else self._validate(log=False)  # its checkpoint was the last step's
 
-    def _micro_batches(self) -> list[Batch]:
-        """This rank's part of the global batch that starts at the cursor.
+    def _due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self.total_steps
 
-        Micro-batch k of rank r is samples (k R + r) m .. (k R + r + 1) m of the batch, with R ranks and m per
-        micro-batch.
-        """
-        size, rank = self._config.train.micro_batch, self._engine.data_parallel_rank
-        batches = []
-        for k in range(self._accumulation):
-            first = self.cursor.samples + (k * self._engine.data_parallel_size + rank) * size
-            batches.append(self._job.samples.batch(np.arange(first, first + size, dtype=np.int64)))
-        return batches
+    def _note(self, result: StepResult) -> None:
+        """Remember on the device the first step whose gradient is not finite; the host does not wait for it."""
+        if not result.skipped:  # fp16 leaves such an update out and lowers its loss scale
+            fine = torch.isfinite(result.grad_norm) | (self._not_finite > 0)
+            self._not_finite = torch.where(fine, self._not_finite, self.cursor.step)
 
-    def _log_step(self, metrics: Mapping[str, float], lr: float, grad_norm: float, rate: float) -> None:
-        step, consumed, total = self.cursor.step, self.cursor.consumed, self._job.total_steps
-        unit = self._job.samples.unit
-        left = (total - step) * (consumed / step) / rate
-        extra = f"  accuracy {metrics['accuracy']:.3f}" if "accuracy" in metrics else ""
+    def _stop_unless_finite(self) -> None:
+        step = int(self._not_finite)
+        if step:  # weights that followed must not be saved
+            raise UserError(
+                f"the gradient is not finite at step {step}",
+                where=self._config.run.name,
+                fix="lower optimizer.lr or lengthen schedule.warmup_tokens; the last checkpoint is kept",
+            )
+
+    def _log_step(self, read: StepInput, result: StepResult, lr: float) -> None:
+        step, consumed, unit = self.cursor.step, self.cursor.consumed, self._job.samples.unit
+        metrics = self._job.metrics(reduce_sums(result.sums))
+        values = {f"train/{name}": value for name, value in metrics.items() if name in ("loss", "accuracy")}
+        values |= {"train/lr": lr, "train/grad_norm": float(result.grad_norm)}
+        values |= {f"train/grad_norm/{layer}": float(norm) for layer, norm in result.layer_norms.items()}
+        shown = "".join(f"  {name} {values[f'train/{name}']:.3f}" for name in metrics if name == "accuracy")
+        if self._batches.ramp is not None:
+            values["train/global_batch"] = read.global_batch
+            shown += f"  batch {read.global_batch:,}"
+        if self._config.precision == "fp16":
+            values["train/loss_scale"] = result.loss_scale
+            shown += f"  loss_scale {result.loss_scale:g}{' (update skipped)' if result.skipped else ''}"
+        perf = self._meter.lap(unit, consumed)
+        rate = perf[f"{unit}_per_s"]
+        speed = f"{rate:,.0f} {unit}/s"
+        if self._job.flops_per_unit.keys() <= perf.keys():
+            speed += "".join(f"  {name} {100 * perf[name]:.1f}%" for name in self._job.flops_per_unit)
         self._say(
-            f"step {step:>{len(str(total))}}/{total}  {unit} {consumed:,}  loss {metrics['loss']:.6f}{extra}"
-            f"  lr {lr:.3e}  grad_norm {grad_norm:.4f}  {rate:,.0f} {unit}/s  eta {clock(left)}"
+            f"step {step:>{len(str(self.total_steps))}}/{self.total_steps}  {unit} {consumed:,}  "
+            f"loss {metrics['loss']:.6f}{shown}  lr {lr:.3e}  grad_norm {values['train/grad_norm']:.4f}  {speed}  "
+            f"data_wait {100 * perf['data_wait']:.1f}%  {perf['memory_gib']:.2f} GiB  "
+            f"eta {clock((self._total - consumed) / rate)}"
         )
         if self._tracker is not None:
-            values = {f"train/{name}": value for name, value in metrics.items() if name in ("loss", "accuracy")}
-            values |= {"train/lr": lr, "train/grad_norm": grad_norm, f"perf/{unit}_per_s": rate}
-            self._tracker.log(values, step, consumed)
+            self._tracker.log({**values, **{f"perf/{name}": value for name, value in perf.items()}}, step, consumed)
 
     def _validate(self, log: bool = True) -> dict[str, float]:
-        sums = validate(self._engine, self._job.validation, self._config.train.micro_batch)
+        with self._meter.paused():
+            sums = validate(self._engine, self._job.validation, self._config.train.micro_batch)
         metrics = {f"val/{name}": value for name, value in self._job.metrics(sums).items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         self._say(f"step {self.cursor.step}  validation: {shown}")
         if self._tracker is not None and log:
             self._tracker.log(metrics, self.cursor.step, self.cursor.consumed)
         return metrics
+
+    def _write_texts(self, texts: TextSamples) -> None:
+        with self._meter.paused():
+            name = texts.write(self._engine, self._run_dir, self._world, self.cursor, self._job.samples.unit)
+        self._say(f"step {self.cursor.step}  text samples {self._run_dir / name}")
+        if self._tracker is not None:
+            self._tracker.add_artifact(name)
 
     def _save(self) -> None:
         def describe(files: dict[str, dict[str, Any]]) -> CheckpointManifest:
@@ -250,7 +258,8 @@ class Trainer:
             )
 
         start = time.monotonic()
-        folder = writer.save(
-            self._engine, self._checkpoints, self._world, self.cursor.step, self._job.tokenizer, describe
-        )
+        with self._meter.paused():
+            folder = writer.save(
+                self._engine, self._checkpoints, self._world, self.cursor.step, self._job.tokenizer, describe
+            )
         self._say(f"step {self.cursor.step}  checkpoint {folder} ({time.monotonic() - start:.1f} s)")

@@ -33,7 +33,7 @@ def run(who: str, warcs: Path, vocabulary: Path, target: Path) -> dict[str, floa
     seconds: dict[int, float] = {}
     peak = 0.0
     with (target.parent / f"{target.name}.log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=target.parent)
         while process.poll() is None:
             peak = max(peak, _look(process.pid, seconds))
             time.sleep(0.2)

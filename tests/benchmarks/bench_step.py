@@ -16,7 +16,8 @@ from pipeline.config.schema import PretrainConfig
 from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize
 from pipeline.model.sizes import parameter_count
-from pipeline.train.engine import ZeroEngine, make_optimizer
+from pipeline.train.deepspeed_engine import make_optimizer
+from pipeline.train.zero_engine import ZeroEngine
 
 VOCAB, LENGTH, MICRO_BATCH, ACCUMULATION = 8192, 128, 4, 2
 MODEL = {"n_layer": 6, "n_head": 6, "d_model": 384, "sequence_length": LENGTH}

@@ -16,13 +16,19 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-def launcher(kind: str) -> list[str]:
-    """The words before the script: "python", "torchrun" or "deepspeed", the latter two with two ranks."""
+def launcher(kind: str, ranks: int = 2) -> list[str]:
+    """The words before the script: "python", "torchrun", "deepspeed" or "srun", all but the first with `ranks` ranks.
+
+    "srun" starts one task on each of so many nodes.
+    """
     if kind == "deepspeed":
-        return [sys.executable, str(BIN / "deepspeed"), "--num_accelerators", "2", "--master_port", str(free_port())]
+        deepspeed = [sys.executable, str(BIN / "deepspeed"), "--num_accelerators", str(ranks)]
+        return [*deepspeed, "--master_port", str(free_port())]
     if kind == "torchrun":
         torchrun = [sys.executable, "-m", "torch.distributed.run"]
-        return [*torchrun, "--nproc_per_node", "2", "--master_port", str(free_port())]
+        return [*torchrun, "--nproc_per_node", str(ranks), "--master_port", str(free_port())]
+    if kind == "srun":
+        return ["srun", f"--nodes={ranks}", "--ntasks-per-node=1", sys.executable]
     return [sys.executable]
 
 
@@ -32,13 +38,15 @@ def environment() -> dict[str, str]:
     return {**kept, "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def command(kind: str, script: str, *arguments: str) -> list[str]:
-    return [*launcher(kind), str(ROOT / "launch" / f"{script}.py"), *arguments]
+def command(kind: str, script: str, *arguments: str, ranks: int = 2) -> list[str]:
+    return [*launcher(kind, ranks), str(ROOT / "launch" / f"{script}.py"), *arguments]
 
 
-def run(kind: str, script: str, *arguments: str, cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(
+    kind: str, script: str, *arguments: str, cwd: Path, timeout: float = 120, ranks: int = 2
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(kind, script, *arguments),
+        command(kind, script, *arguments, ranks=ranks),
         cwd=cwd,
         env=environment(),
         capture_output=True,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import slurm_cluster
 from commands import command, config_file, environment, run
 from harness import ranks
 from run_folder import assert_same_run, losses
@@ -61,6 +63,34 @@ def test_every_launcher_gives_the_same_losses(small_dataset: Path, tmp_path: Pat
     again = run("python", "pretrain", str(tmp_path / "python.yaml"), cwd=tmp_path)
     assert again.returncode == 0
     assert again.stdout.strip() == "python: complete, nothing to do"
+
+
+@pytest.mark.slow
+def test_srun_gives_the_losses_of_torchrun(small_dataset: Path, tmp_path: Path) -> None:
+    """One task on each of two nodes, in pipeline stages."""
+    slurm_cluster.require()
+    for kind in ("torchrun", "srun"):
+        settings = pretrain_config(small_dataset, tmp_path / "runs", run={"name": kind}, parallel={"pipeline": 2})
+        config = config_file(tmp_path / f"{kind}.yaml", settings)
+        with slurm_cluster.running(tmp_path / "slurm") if kind == "srun" else contextlib.nullcontext():
+            done = run(kind, "pretrain", config, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_run(tmp_path / "runs" / "torchrun", tmp_path / "runs" / "srun")
+
+
+@pytest.mark.slow
+def test_pipeline_and_tensor_parallelism_from_the_command_line(small_dataset: Path, tmp_path: Path) -> None:
+    """Four ranks by the `deepspeed` launcher train what one rank trains; a rerun finds it complete."""
+    changes = {"model": {"vocab_multiple": 2}, "optimizer": {"lr": 1e-2, "eps": 1e-4}}
+    settings = pretrain_config(small_dataset, tmp_path / "runs", **changes)
+    config = config_file(tmp_path / "config.yaml", settings)
+    split = [config, "parallel.pipeline=2", "parallel.tensor=2", "run.name=split"]
+    done = run("deepspeed", "pretrain", *split, cwd=tmp_path, ranks=4)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks(1, pretrain, settings)
+    assert losses(tmp_path / "runs" / "split") == pytest.approx(losses(tmp_path / "runs" / "run"), abs=2e-6)
+    again = run("python", "pretrain", *split, cwd=tmp_path)
+    assert again.stdout.strip() == "split: complete, nothing to do"
 
 
 def _wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 90) -> None:

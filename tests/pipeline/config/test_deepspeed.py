@@ -1,4 +1,7 @@
+import copy
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,40 +65,96 @@ def test_a_batch_that_cannot_be_cut_says_what_would_fit() -> None:
 
 
 class FakeEngine:
-    """Answers as a DeepSpeed engine does."""
+    """Answers as a DeepSpeed engine that was given a configuration does."""
 
-    def __init__(self, **answers: Any) -> None:
-        self._answers = {
-            "train_batch_size": 12,
-            "train_micro_batch_size_per_gpu": 2,
-            "gradient_accumulation_steps": 3,
-            "gradient_clipping": 1.0,
-            "zero_optimization_stage": 1,
-            "bfloat16_enabled": False,
-            "fp16_enabled": False,
-            **answers,
+    def __init__(self, given: dict[str, Any]) -> None:
+        fields = {
+            "zero_config": given["zero_optimization"],
+            "float16_config": given["fp16"],
+            "bfloat16_config": given["bf16"],
+        }
+        self._config = SimpleNamespace(
+            pipeline=dict(given["pipeline"]), **{name: SimpleNamespace(**block) for name, block in fields.items()}
+        )
+        self.communication_data_type = DTYPES[given["communication_data_type"]]
+        self.answers = {
+            **{key: given[key] for key in GETTERS},
+            "get_data_types": ("torch.float32", DTYPES[given["data_types"]["grad_accum_dtype"]]),
+            "postscale_gradients": not given["prescale_gradients"],
+            "torch_autocast_enabled": given["torch_autocast"]["enabled"],
+            "zero_optimization_stage": given["zero_optimization"]["stage"],
         }
 
     def __getattr__(self, name: str) -> Any:
-        return lambda: self._answers[name]
+        return lambda: self.answers[name]
 
 
-def test_an_engine_that_does_as_it_was_told_passes() -> None:
-    read_back(FakeEngine(), config(), 2)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("train_batch_size", 24, "train_batch_size is 24, not 12"),
-        ("train_micro_batch_size_per_gpu", 1, "train_micro_batch_size_per_gpu is 1, not 2"),
-        ("gradient_accumulation_steps", 1, "gradient_accumulation_steps is 1, not 3"),
-        ("gradient_clipping", 0.0, "gradient_clipping is 0.0, not 1.0"),
-        ("zero_optimization_stage", 0, "zero stage is 0, not 1"),
-        ("bfloat16_enabled", True, "bf16 is True, not False"),
-        ("fp16_enabled", True, "fp16 is True, not False"),
-    ],
+DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
+GETTERS = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+    "gradient_predivide_factor",
 )
-def test_an_engine_that_runs_with_another_value_is_refused(name: str, value: Any, message: str) -> None:
-    with pytest.raises(RuntimeError, match=message):
-        read_back(FakeEngine(**{name: value}), config(), 2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_an_engine_that_does_as_it_was_told_passes(precision: str) -> None:
+    given = deepspeed_config(config(precision=precision), 2)
+    read_back(FakeEngine(given), given)
+
+
+def _leaves(block: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in block.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+NO_NUMERICS = {
+    ("zero_allow_untested_optimizer",),
+    ("zero_force_ds_cpu_optimizer",),
+    ("wall_clock_breakdown",),
+    ("steps_per_print",),
+}
+GIVEN = deepspeed_config(config(), 2)
+
+
+@pytest.mark.parametrize("path", sorted(set(_leaves(GIVEN)) - NO_NUMERICS), ids=".".join)
+def test_an_engine_that_runs_with_another_value_of_any_key_is_refused(path: tuple[str, ...]) -> None:
+    other = copy.deepcopy(GIVEN)
+    *folders, last = path
+    block = other
+    for key in folders:
+        block = block[key]
+    value = block[last]
+    block[last] = "bf16" if value == "fp32" else (not value if isinstance(value, bool) else value + 1)
+    with pytest.raises(RuntimeError, match=f"{last.removesuffix('_enabled')}|stage|torch_autocast.* is .*, not "):
+        read_back(FakeEngine(other), GIVEN)
+
+
+def test_what_the_block_adds_is_read_back_too() -> None:
+    given = deepspeed_config(config(deepspeed={"zero_optimization": {"overlap_comm": True}}), 2)
+    assert given["zero_optimization"]["overlap_comm"] is True
+    with pytest.raises(RuntimeError, match="zero overlap_comm is False, not True"):
+        read_back(FakeEngine(GIVEN), given)
+
+
+def test_fp16_scales_the_loss_as_the_schema_says() -> None:
+    scale = {"static": 0, "initial_power": 12, "window": 50, "hysteresis": 3, "minimum": 2}
+    found = deepspeed_config(config(precision="fp16", loss_scale=scale), 2)
+    assert found["fp16"] == {
+        "enabled": True,
+        "auto_cast": False,
+        "loss_scale": 0,
+        "initial_scale_power": 12,
+        "loss_scale_window": 50,
+        "hysteresis": 3,
+        "consecutive_hysteresis": False,
+        "min_loss_scale": 2,
+        "fp16_master_weights_and_grads": False,
+    }
+    assert found["bf16"]["enabled"] is False
+    assert found["communication_data_type"] == "fp16"

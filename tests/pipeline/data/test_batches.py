@@ -1,16 +1,29 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 from small_model import write_dataset
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.shards import DatasetManifest, TokenSplit
+from data_prep.shards import DatasetManifest, Shard, TokenSplit
+from pipeline.data import batches
 from pipeline.data.batches import FixedWindows, PackedWindows, window_count
 from pipeline.data.sources import open_data
+from pipeline.data.windows import WindowReader
 
 LENGTH = 16
+
+
+def fake_split(parts: list[Any]) -> TokenSplit:
+    """A split of these shards."""
+    split = TokenSplit.__new__(TokenSplit)
+    split.shards = [Shard(part, np.zeros(1, np.int32), pa.array([], pa.string())) for part in parts]
+    split._starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return split
 
 
 def stream(folder: Path, split: str) -> list[int]:
@@ -48,6 +61,50 @@ def test_windows_cross_the_border_of_shards(small_dataset: Path) -> None:
     order = samples._order.locate(np.arange(samples.windows)).window.tolist()
     found = samples.batch(np.array([order.index(window)]))["tokens"][0].tolist()
     assert found == stream(small_dataset, "train")[window * LENGTH : (window + 1) * LENGTH]
+
+
+def test_places_computed_ahead_are_those_of_the_order(small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = PackedWindows(open_data(str(small_dataset)), LENGTH, 3)
+    monkeypatch.setattr(batches, "AHEAD", 32)
+    ahead = PackedWindows(open_data(str(small_dataset)), LENGTH, 3)
+    for wanted in ([0, 1, 2], [30, 31], [31, 32, 33], [5], [1000, 1031], [1000, 1032], [7, 3, 900], [64, 63]):
+        numbers = np.array(wanted)
+        one, other = samples.batch(numbers), ahead.batch(numbers)
+        each = [samples.batch(numbers[i : i + 1])["tokens"][0] for i in range(len(numbers))]
+        assert all(one[name].equal(other[name]) for name in one)
+        assert [row.tolist() for row in one["tokens"]] == [row.tolist() for row in each]
+
+
+def test_windows_of_many_short_shards_are_those_of_the_stream() -> None:
+    """Shards of all lengths, empty ones and ones shorter than a window among them, of two sources."""
+    draw = np.random.default_rng(0)
+    splits, streams = [], []
+    for sizes in ([40, 0, 3, 1, 90, 17, 2, 33], [5, 5, 5, 70, 0]):
+        parts = [draw.integers(0, 60_000, size).astype(np.uint16) for size in sizes]
+        streams.append(np.concatenate(parts).astype(np.int64))
+        splits.append(fake_split(parts))
+    reader = WindowReader(splits, 8)
+    counts = [window_count(len(stream), 8) for stream in streams]
+    places = np.array([(source, window) for source in (0, 1) for window in range(counts[source])])
+    draw.shuffle(places)
+    source, window = places.T
+    everywhere = reader.places(source, window)
+    shared = everywhere.address < 0
+    assert 0 < shared.sum() < len(places)
+    assert not everywhere.whole
+    assert reader.places(source[~shared], window[~shared]).whole
+    for chosen in (np.ones(len(places), bool), ~shared, shared):
+        found = reader.read(everywhere, np.flatnonzero(chosen))
+        for row, (s, w) in enumerate(places[chosen]):
+            assert found["tokens"][row].tolist() == streams[s][w * 8 : w * 8 + 8].tolist()
+            assert found["targets"][row].tolist() == streams[s][w * 8 + 1 : w * 8 + 9].tolist()
+        assert all(tensor.dtype == torch.int64 and tensor.is_contiguous() for tensor in found.values())
+
+
+def test_streams_of_several_types_are_not_read_as_one() -> None:
+    parts = [np.zeros(20, np.uint16)], [np.zeros(20, np.uint32)]
+    with pytest.raises(ValueError, match=r"uint16.*uint32"):
+        WindowReader([fake_split(part) for part in parts], 8)
 
 
 def test_validation_is_the_start_of_its_split_in_order(small_dataset: Path) -> None:

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -6,7 +8,11 @@ import torch
 from small_model import model_config
 from torch import Tensor
 
-from pipeline.model.attention import SelfAttention, band_mask
+from data_prep.errors import UserError
+from pipeline.config.kernels import KernelConfig
+from pipeline.model import attention as module_under_test
+from pipeline.model.attention import SelfAttention, attend, band_mask, flex_band, uses_flex
+from pipeline.model.parts import PLAIN, Parts
 
 
 def attention(index: int = 0, **changes: Any) -> SelfAttention:
@@ -64,3 +70,104 @@ def test_attention_dropout_only_in_training() -> None:
     assert torch.equal(module(HIDDEN), module(HIDDEN))
     module.train()
     assert not torch.equal(module(HIDDEN), module(HIDDEN))
+
+
+def test_the_band_mask_is_built_once() -> None:
+    cpu = torch.device("cpu")
+    assert band_mask(9, 4, cpu) is band_mask(9, 4, cpu)
+    with torch.inference_mode():
+        first = band_mask(9, 5, cpu)
+    assert not first.is_inference()  # could not be kept for gradients
+
+
+def test_causal_attention_takes_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast kernels know causal attention, and a mask would keep them from being chosen."""
+    given: list[dict[str, Any]] = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*args: Tensor, **options: Any) -> Tensor:
+        given.append(options)
+        return original(*args, **options)
+
+    monkeypatch.setattr(module_under_test.functional, "scaled_dot_product_attention", spy)
+    attention()(HIDDEN)
+    attention(1, attention="alternating", band_width=11)(HIDDEN)
+    for options in given:
+        assert options["is_causal"]
+        assert options.get("attn_mask") is None
+    assert len(given) == 2
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("width", [1, 7, 64])
+def test_flex_attention_of_a_band_equals_the_mask(width: int) -> None:
+    query, key, value = torch.randn(3, 2, 3, 150, 16, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(flex_band(query, key, value, width), attend(query, key, value, width))
+
+
+def test_flex_attention_is_for_cuda_without_dropout() -> None:
+    assert uses_flex(torch.device("cuda"), 0.0, 64)
+    assert not uses_flex(torch.device("cuda"), 0.1, 64)
+    assert not uses_flex(torch.device("cuda"), 0.0, 8)
+    assert not uses_flex(torch.device("cpu"), 0.0, 64)
+
+
+@pytest.mark.parametrize("kernel", ["auto", "flash", "math"])
+def test_kernels_agree(kernel: Any) -> None:
+    module = SelfAttention(model_config(), 0, kernels=KernelConfig(attention=kernel)).eval()
+    module.load_state_dict(attention().state_dict())
+    torch.testing.assert_close(module(HIDDEN), attention()(HIDDEN))
+
+
+def test_a_kernel_that_cannot_is_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"kernels\.attention.*cudnn does not work with torch\.float32.*use auto"):
+        SelfAttention(model_config(), 0, kernels=KernelConfig(attention="cudnn"))(HIDDEN)
+
+
+def test_a_rank_holds_a_slice_of_whole_heads() -> None:
+    """Heads are in order in the fused projection: two halves of it, computed apart, add up to the whole."""
+    whole = attention(n_head=4, d_head=5)
+    total = whole.c_proj.bias.detach()
+    for rank in range(2):
+        half = Parts(
+            column=lambda i, o: torch.nn.Linear(i, o // 2), row=lambda i, o: torch.nn.Linear(i // 2, o), split=2
+        )
+        part = SelfAttention(model_config(n_head=4, d_head=5), 0, half).eval()
+        assert part.n_head == 2
+        with torch.no_grad():
+            part.c_attn.weight.copy_(whole.c_attn.weight.chunk(2)[rank])
+            part.c_attn.bias.copy_(whole.c_attn.bias.chunk(2)[rank])
+            part.c_proj.weight.copy_(whole.c_proj.weight.chunk(2, 1)[rank])
+            part.c_proj.bias.zero_()
+        total = total + part(HIDDEN)
+    torch.testing.assert_close(total, whole(HIDDEN))
+    assert PLAIN.split == 1
+    with pytest.raises(ValueError, match="3 heads cannot be split over 2 ranks"):
+        SelfAttention(model_config(n_head=3, d_head=4), 0, half)
+
+
+def test_random_numbers_of_attention_weights_come_from_the_parts() -> None:
+    entered: list[str] = []
+
+    @contextmanager
+    def split_rng() -> Iterator[None]:
+        entered.append("in")
+        yield
+        entered.append("out")
+
+    module = SelfAttention(model_config(), 0, Parts(split_rng=split_rng))
+    module(HIDDEN)
+    assert entered == ["in", "out"]
+
+
+@pytest.mark.parametrize("width", [None, 1, 3, 40])
+def test_documents_and_a_band_are_one_explicit_mask(width: int | None) -> None:
+    query, key, value = torch.randn(3, 2, 3, 11, 4, generator=torch.Generator().manual_seed(3))
+    documents = torch.tensor([[0] * 5 + [1] * 6, [0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3]])
+    mask = torch.zeros(2, 1, 11, 11, dtype=torch.bool)
+    for row in range(2):
+        for i in range(11):
+            for j in range(max(0, i - (width or 11) + 1), i + 1):
+                mask[row, 0, i, j] = documents[row, i] == documents[row, j]
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(attend(query, key, value, width, documents), expected)

@@ -1,67 +1,107 @@
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
 from small_model import model_config
 
-from pipeline.config.schema import ModelConfig
+from data_prep.configfile import load
+from data_prep.errors import UserError
+from pipeline.config.model import ModelConfig
+from pipeline.config.schema import PretrainConfig
 from pipeline.model.gpt import GPT
 from pipeline.model.sizes import flops_per_token, parameter_count
 
-GPT1 = {"n_layer": 12, "n_head": 12, "d_model": 768, "sequence_length": 512, "norm": "post"}
-
-
-def gpt2(n_layer: int, d_model: int, n_head: int) -> dict[str, Any]:
-    return {"n_layer": n_layer, "n_head": n_head, "d_model": d_model, "sequence_length": 1024}
-
-
-def gpt3(n_layer: int, d_model: int, n_head: int, d_head: int | None = None) -> dict[str, Any]:
-    return {"n_layer": n_layer, "n_head": n_head, "d_model": d_model, "d_head": d_head, "sequence_length": 2048}
-
-
+CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
+GPT2_IDS, GPT1_IDS = 50_257, 40_478
 GOLDEN = [
-    ("gpt1", GPT1, 40_478, 116_534_784),
-    ("gpt2 small", gpt2(12, 768, 12), 50_257, 124_439_808),
-    ("gpt2 small, padded", gpt2(12, 768, 12), 50_304, 124_475_904),
-    ("gpt2 medium", gpt2(24, 1024, 16), 50_257, 354_823_168),
-    ("gpt2 large", gpt2(36, 1280, 20), 50_257, 774_030_080),
-    ("gpt2 xl", gpt2(48, 1600, 25), 50_257, 1_557_611_200),
-    ("gpt3 small", gpt3(12, 768, 12), 50_257, 125_226_240),
-    ("gpt3 medium", gpt3(24, 1024, 16), 50_257, 355_871_744),
-    ("gpt3 large", gpt3(24, 1536, 16), 50_257, 760_300_032),
-    ("gpt3 xl", gpt3(24, 2048, 16), 50_257, 1_315_723_264),
-    ("gpt3 xl as printed", gpt3(24, 2048, 24, 128), 50_257, 1_517_123_584),
-    ("gpt3 2.7b", gpt3(32, 2560, 32), 50_257, 2_651_553_280),
-    ("gpt3 6.7b", gpt3(32, 4096, 32), 50_257, 6_658_404_352),
-    ("gpt3 13b", gpt3(40, 5120, 40), 50_257, 12_853_386_240),
-    ("gpt3 13b as printed", gpt3(40, 5140, 40, 128), 50_257, 12_936_488_380),
-    ("gpt3 175b", gpt3(96, 12288, 96), 50_257, 174_604_259_328),
+    ("gpt1", [], GPT1_IDS, 116_534_784),
+    ("gpt2-124m", [], GPT2_IDS, 124_439_808),
+    ("gpt2-124m", [], 50_304, 124_475_904),
+    ("gpt2-355m", [], GPT2_IDS, 354_823_168),
+    ("gpt2-774m", [], GPT2_IDS, 774_030_080),
+    ("gpt2-1558m", [], GPT2_IDS, 1_557_611_200),
+    ("gpt3-small", [], GPT2_IDS, 125_226_240),
+    ("gpt3-medium", [], GPT2_IDS, 355_871_744),
+    ("gpt3-large", [], GPT2_IDS, 760_300_032),
+    ("gpt3-xl", [], GPT2_IDS, 1_315_723_264),
+    ("gpt3-xl", ["model.as_printed=true"], GPT2_IDS, 1_517_123_584),
+    ("gpt3-2.7b", [], GPT2_IDS, 2_651_553_280),
+    ("gpt3-6.7b", [], GPT2_IDS, 6_658_404_352),
+    ("gpt3-13b", [], GPT2_IDS, 12_853_386_240),
+    ("gpt3-13b", ["model.as_printed=true"], GPT2_IDS, 12_936_488_380),
+    ("gpt3-175b", [], GPT2_IDS, 174_604_259_328),
+    # 40,478 x 768; 4 x 2048 x (768 + 2048) + 8 x 2048; 2048 x 768 + 768
+    ("lstm", [], GPT1_IDS, 31_087_104 + 23_085_056 + 1_573_632),
 ]
+IDS = ["-".join([name, *(["as-printed"] if extra else []), str(size)]) for name, extra, size, _ in GOLDEN]
 
 
-@pytest.mark.parametrize(("name", "shape", "vocab_size", "expected"), GOLDEN, ids=[name for name, *_ in GOLDEN])
+def recipe(name: str, *overrides: str) -> PretrainConfig:
+    return load(str(CONFIGS / f"{name}.yaml"), PretrainConfig, ["data.path=shards", *overrides])
+
+
+@pytest.mark.parametrize(("name", "overrides", "vocab_size", "expected"), GOLDEN, ids=IDS)
 def test_published_shapes_have_their_parameters(
-    name: str, shape: dict[str, Any], vocab_size: int, expected: int
+    name: str, overrides: list[str], vocab_size: int, expected: int
 ) -> None:
-    assert parameter_count(ModelConfig.model_validate(shape), vocab_size) == expected
+    config = recipe(name, *overrides).model
+    assert parameter_count(config, vocab_size) == expected
+    with torch.device("meta"):
+        module = GPT(config, vocab_size)
+    padding = (config.padded(vocab_size) - vocab_size) * config.d_model
+    assert sum(p.numel() for p in module.parameters()) - padding == expected
+
+
+def test_every_recipe_is_in_the_golden_table() -> None:
+    recipes = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(("base-", "demo"))}
+    assert recipes == {name for name, *_ in GOLDEN}
+    assert len(recipes - {"lstm"}) == 13
+
+
+@pytest.mark.parametrize("name", sorted({name for name, *_ in GOLDEN}))
+def test_a_recipe_asks_for_its_data_and_says_what_it_is_from(name: str) -> None:
+    with pytest.raises(UserError, match=r"data\.path is missing.*set data\.path"):
+        load(str(CONFIGS / f"{name}.yaml"), PretrainConfig)
+    config = recipe(name)
+    assert config.run.name == name
+    copies = 8 // config.parallel.tensor if config.parallel.pipeline == 1 else 8
+    assert config.train.global_batch % (config.train.micro_batch * copies) == 0  # runs on a node of 8
+
+
+def test_recipes_cite_every_value() -> None:
+    """Each number of a model, an optimizer, a schedule or a batch says where it comes from."""
+    sources = ("GPT-1", "GPT-2", "GPT-3", "community", "ours")
+    cited = {"model", "train", "optimizer", "schedule", "precision"}
+    for path in sorted(set(CONFIGS.glob("*.yaml")) - set(CONFIGS.glob("demo*"))):
+        section = ""
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line and not line[0].isspace() and not line.startswith("#"):
+                section = line.partition(":")[0]
+            value = line.partition("#")[0].rstrip()
+            plain = (
+                not value or value.endswith(":") or value.strip().startswith(("log_every", "n_head: 0", "kind: lstm"))
+            )
+            if section in cited and not plain:
+                assert any(source in line.partition("#")[2] for source in sources), f"{path.name}:{number}: {line}"
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "vocab_size", "expected"),
-    [case for case in GOLDEN if case[0] in ("gpt1", "gpt2 small", "gpt3 xl as printed", "gpt3 13b as printed")],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ("name", "causal", "full"),
+    # GPT-2 as llm.c and nanoGPT count: 6 N + 6 L d T and 6 N + 12 L d T.
+    [("gpt2-124m", 803_261_952, 859_885_056), ("gpt2-1558m", 9_817_552_800, 10_289_438_400)],
 )
-def test_the_module_has_as_many_as_the_formula(
-    name: str, shape: dict[str, Any], vocab_size: int, expected: int
-) -> None:
-    with torch.device("meta"):
-        module = GPT(ModelConfig.model_validate(shape), vocab_size)
-    assert sum(p.numel() for p in module.parameters()) == expected
+def test_flops_of_both_conventions(name: str, causal: int, full: int) -> None:
+    config = recipe(name).model
+    assert (
+        flops_per_token(config, GPT2_IDS)
+        == flops_per_token(config, GPT2_IDS, "causal")
+        == pytest.approx(causal, rel=1e-3)
+    )
+    assert flops_per_token(config, GPT2_IDS, "full") == pytest.approx(full, rel=1e-3)
+    d_t = config.n_layer * config.d_model * config.sequence_length
+    assert flops_per_token(config, GPT2_IDS, "full") - flops_per_token(config, GPT2_IDS) == 6 * d_t
 
 
-def test_flops_are_those_of_the_causal_convention() -> None:
-    # GPT-2 124M: 6 N + 6 L d T.
-    config = ModelConfig.model_validate(gpt2(12, 768, 12))
-    assert flops_per_token(config, 50_257) == 6 * 124_439_808 + 6 * 12 * 768 * 1024
-    narrow = model_config(n_head=2, d_head=4)
-    assert flops_per_token(narrow, 50) == 6 * parameter_count(narrow, 50) + 6 * 2 * 8 * 16
+def test_an_lstm_has_no_attention_flops() -> None:
+    config: ModelConfig = model_config(kind="lstm", n_head=0)
+    assert flops_per_token(config, 50) == flops_per_token(config, 50, "full") == 6 * parameter_count(config, 50)

@@ -19,8 +19,10 @@ from pipeline.data.batches import FixedWindows, PackedWindows
 from pipeline.data.sources import open_data
 from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize
-from pipeline.train.engine import ZeroEngine, parameter_groups, reduce_sums
+from pipeline.train.deepspeed_engine import parameter_groups
+from pipeline.train.engine import reduce_sums
 from pipeline.train.validation import validate
+from pipeline.train.zero_engine import ZeroEngine
 
 STEPS = 4
 LENGTH = 16
@@ -67,7 +69,7 @@ def _engines(configs: list[PretrainConfig]) -> list[Result]:
             result = engine.train_step([samples.batch(piece) for piece in pieces], rate)
             sums = reduce_sums(result.sums)
             losses.append(sums["nll"] / sums["targets"])
-            norms.append(result.grad_norm)
+            norms.append(float(result.grad_norm))
         weights = {name: value.numpy() for name, value in engine.canonical_weights().items()}
         held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH)
         results.append(
@@ -171,7 +173,7 @@ def test_bf16_stays_near_fp32(trained: list[dict[str, Result]], reference: Resul
     assert any((torch.from_numpy(w).bfloat16().float().numpy() != w).any() for w in found["weights"].values())
 
 
-def _not_finite(configs: list[PretrainConfig]) -> list[float]:
+def _not_finite(configs: list[PretrainConfig]) -> list[tuple[float, bool]]:
     world = distributed.init()
     norms = []
     for config in configs:
@@ -182,7 +184,8 @@ def _not_finite(configs: list[PretrainConfig]) -> list[float]:
             with torch.no_grad():
                 module.get_submodule("transformer.h.0.ln_1").get_parameter("weight").fill_(value)
             engine = ZeroEngine(module, config, world)
-            norms.append(engine.train_step([samples.batch(np.arange(6))], 0.1).grad_norm)
+            result = engine.train_step([samples.batch(np.arange(6))], 0.1)
+            norms.append((float(result.grad_norm), result.skipped))
     return norms
 
 
@@ -191,7 +194,7 @@ def test_a_gradient_that_is_not_finite_shows_in_its_norm(small_dataset: Path) ->
     configs.append(settings(small_dataset, 2, 1, 1, precision="bf16"))
     for norms in ranks(2, _not_finite, configs):
         assert len(norms) == 8
-        assert not any(math.isfinite(norm) for norm in norms)
+        assert not any(math.isfinite(norm) or skipped for norm, skipped in norms)
 
 
 def test_gains_and_biases_do_not_decay() -> None:
@@ -202,3 +205,68 @@ def test_gains_and_biases_do_not_decay() -> None:
     assert all(names[id(p)].endswith("weight") and "ln_" not in names[id(p)] for p in decayed["params"])
     assert all(names[id(p)].endswith("bias") or "ln_" in names[id(p)] for p in rest["params"])
     assert len(decayed["params"]) + len(rest["params"]) == len(names)
+
+
+OFFLOADS = {
+    "ZeRO-1, optimizer": (1, {"offload_optimizer": {"device": "cpu", "pin_memory": False}}),
+    "ZeRO-2, optimizer": (2, {"offload_optimizer": {"device": "cpu", "pin_memory": False}}),
+    "ZeRO-3, both": (
+        3,
+        {
+            "offload_optimizer": {"device": "cpu", "pin_memory": False},
+            "offload_param": {"device": "cpu", "pin_memory": False},
+        },
+    ),
+}
+
+
+def _zero_settings(configs: list[PretrainConfig]) -> list[tuple[list[float], dict[str, Any]]]:
+    """Losses of two steps, and what DeepSpeed says of its ZeRO block."""
+    world = distributed.init()
+    found = []
+    for config in configs:
+        manifest = DatasetManifest.load(config.data.path)
+        samples = PackedWindows(open_data(config.data.path), LENGTH, 1)
+        engine = ZeroEngine(_module(config, manifest), config, world)
+        losses = []
+        for step in range(3):
+            start = 12 * step + 6 * world.rank
+            mine = [samples.batch(np.arange(first, first + 2)) for first in range(start, start + 6, 2)]
+            sums = reduce_sums(engine.train_step(mine, 0.01).sums)
+            losses.append(sums["nll"])
+        zero = engine._engine._config.zero_config
+        devices = {
+            name: getattr(getattr(zero, name), "device", None) for name in ("offload_optimizer", "offload_param")
+        }
+        facts = {**devices, "hpz": zero.zero_hpz_partition_size}
+        found.append((losses, facts))
+    return found
+
+
+def test_offload_and_zero_plus_plus_reach_the_engine_and_change_no_number(small_dataset: Path) -> None:
+    plain_zero = [settings(small_dataset, 2, stage, 3) for stage in (1, 2, 3)]
+    offloaded = [
+        settings(small_dataset, 2, stage, 3, deepspeed={"zero_optimization": block})
+        for stage, block in OFFLOADS.values()
+    ]
+    hierarchical = settings(small_dataset, 2, 3, 3, deepspeed={"zero_optimization": {"zero_hpz_partition_size": 2}})
+    for found in ranks(2, _zero_settings, [*plain_zero, *offloaded, hierarchical], timeout=200):
+        resident, moved, hpz = found[:3], found[3:6], found[6]
+        for (losses, facts), (expected, _), (_, block) in zip(moved, resident, OFFLOADS.values(), strict=True):
+            assert losses == pytest.approx(expected, abs=1e-6)
+            assert {name for name, device in facts.items() if device == "cpu"} == set(block)
+        assert all(facts["offload_optimizer"] is None and facts["hpz"] == 1 for _, facts in resident)
+        assert hpz[1]["hpz"] == 2
+        assert hpz[0] == pytest.approx(resident[2][0], abs=1e-6)
+
+
+def _group_timeouts(minutes: float) -> set[float]:
+    world = distributed.init(minutes)
+    import deepspeed
+
+    groups = [torch.distributed.group.WORLD, deepspeed.comm.new_group([world.rank])]
+    return {group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in groups}
+
+
+def test_every_group_has_the_configured_timeout() -> None:
+    assert ranks(1, _group_timeouts, 7.5) == [{450.0}]

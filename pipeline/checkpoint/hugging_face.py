@@ -1,0 +1,216 @@
+"""Folders of Hugging Face models as checkpoints, and checkpoints as such folders."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from data_prep import store
+from data_prep.errors import CorruptFile, UserError
+from data_prep.tokenizer import END_OF_TEXT, Tokenizer
+from data_prep.tokenizer.layout import WORD_END, tokenizer_json
+from data_prep.tokenizer.published import read as read_vocabulary
+from pipeline.checkpoint.language_model import language_model
+from pipeline.checkpoint.store import (
+    TOKENIZER,
+    WEIGHTS,
+    CheckpointManifest,
+    CheckpointStore,
+    Cursor,
+    flush_files,
+    open_checkpoint,
+)
+from pipeline.model import hf
+from pipeline.model.gpt import EMBEDDING
+
+HUB = "hub:"
+_CONFIG, _MODEL, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_FILES = [_CONFIG, "*.safetensors", _INDEX, TOKENIZER, "vocab.json", "merges.txt"]
+
+
+def import_model(source: str, out: str) -> Path:
+    """Write a model of theirs as a checkpoint that fine-tuning and evaluation open as one of pretraining.
+
+    GPT-1's published vocabulary has no <|endoftext|>, which our tokenizers have as the last id: its row is the mean of
+    the others (Hewitt 2021: a new token's probability is then at most the mean of theirs).
+
+    Args:
+        source: folder with config.json, model.safetensors (or shards of it) and a tokenizer, or `hub:` and the id of a
+            model on the Hub, which is downloaded.
+        out: folder to make; it must not exist or be empty.
+
+    Returns:
+        The checkpoint, `out/step_00000000`; `out/latest` points at it.
+
+    Raises:
+        UserError: something is missing there, or the model is none that ours are.
+        CorruptFile: a file is damaged.
+    """
+    target = _new_folder(out)
+    folder = _download(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
+    if not folder.is_dir():
+        raise UserError("no such folder", where=source, fix=f"correct the path; for a model on the Hub write {HUB}ID")
+    config_path = folder / _CONFIG
+    if not config_path.is_file():
+        raise UserError(f"no Hugging Face model here ({_CONFIG} is missing)", where=str(folder), fix="check the path")
+    config = store.read_json(str(config_path))
+    if not isinstance(config, dict):
+        raise CorruptFile("not a table of settings", where=str(config_path), fix="get the file again")
+    model, rows = hf.model_of(config, str(config_path))
+    tokenizer_data = _tokenizer(folder)
+    tokenizer = Tokenizer(tokenizer_data, str(folder))
+    state, digests = _read_weights(folder)
+    weights = hf.weights_from_hf(state, model, rows, str(folder))
+    name = f"{EMBEDDING}.weight"
+    if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":
+        weights[name] = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])
+    elif tokenizer.vocab_size != rows:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {rows:,}",
+            where=str(folder),
+            fix="give the tokenizer that the model was trained with",
+        )
+
+    def describe(files: dict[str, dict[str, Any]]) -> CheckpointManifest:
+        return CheckpointManifest(
+            cursor=Cursor(0, 0, 0),
+            kind="pretrain",
+            seed=0,
+            model=model.facts(tokenizer.vocab_size),
+            data="",
+            topology={},
+            tokenizer_sha256=hashlib.sha256(tokenizer_data).hexdigest(),
+            identity={},
+            config_sha=store.sha256_of(str(config_path)),
+            lineage={"imported": store.digest(digests)},
+            tracking_run="",
+            files=files,
+        )
+
+    checkpoints = CheckpointStore(target, keep_last=1)
+    target.mkdir(parents=True, exist_ok=True)
+    tmp = checkpoints.begin(0)
+    try:
+        save_file(weights, tmp / WEIGHTS)
+        (tmp / TOKENIZER).write_bytes(tokenizer_data)
+        flush_files(tmp)
+        return checkpoints.commit(tmp, describe)
+    except BaseException:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise
+
+
+def export_model(checkpoint: str, out: str) -> Path:
+    """Write a pretraining checkpoint as a folder that `transformers` opens: config.json, weights and tokenizer.
+
+    Args:
+        checkpoint: folder of the checkpoint (or `latest`).
+        out: folder to make; it must not exist or be empty.
+
+    Raises:
+        UserError: not a checkpoint of a language model, or a model that Hugging Face has no class for.
+    """
+    target = _new_folder(out)
+    folder, manifest = open_checkpoint(checkpoint)
+    dropout = float(manifest.model.get("dropout", 0.0))
+    model, vocab_size = language_model(manifest, dropout, checkpoint)
+    config = hf.config_of(model, vocab_size)
+    weights = hf.weights_to_hf(load_file(folder / WEIGHTS), model)
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
+        "model_max_length": model.sequence_length,
+        "clean_up_tokenization_spaces": False,
+    }
+    tmp = target.with_name(target.name + store.TMP_SUFFIX)
+    shutil.rmtree(tmp, ignore_errors=True)
+    tmp.mkdir(parents=True)
+    try:
+        save_file(weights, tmp / _MODEL, metadata={"format": "pt"})
+        shutil.copyfile(folder / TOKENIZER, tmp / TOKENIZER)
+        for name, content in ((_CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
+            (tmp / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        flush_files(tmp)
+        store.fsync_dir(tmp)
+        tmp.replace(target)
+        store.fsync_dir(target.parent)
+    except BaseException:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise
+    return target
+
+
+def _new_folder(out: str) -> Path:
+    target = Path(out)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError("something is there already", where=out, fix="give a new folder")
+    return target
+
+
+def _download(model_id: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model_id):
+        raise UserError("not the id of a model on the Hub", where=HUB + model_id, fix=f"write {HUB}NAME or OWNER/NAME")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is needed to download", where=HUB + model_id, fix="pip install huggingface_hub"
+        ) from None
+    try:
+        return Path(snapshot_download(model_id, allow_patterns=_FILES))
+    except Exception as error:  # errors of the network have no common base there, and change between releases
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise UserError(
+            f"cannot be downloaded ({type(error).__name__}: {reason})",
+            where=HUB + model_id,
+            fix="check the id and the network, or give a local folder",
+        ) from None
+
+
+def _tokenizer(folder: Path) -> bytes:
+    """The bytes of a tokenizer.json; one of GPT-1's kind gets the <|endoftext|> that it lacks."""
+    data = read_vocabulary(str(folder))
+    try:
+        model = orjson.loads(data)["model"]
+        vocabulary, merges = model["vocab"], model["merges"]
+        if END_OF_TEXT in vocabulary or model.get("end_of_word_suffix") != WORD_END:
+            return data
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    except (ValueError, KeyError, TypeError):
+        return data  # the tokenizer says what is wrong with it
+    return tokenizer_json("gpt1", vocabulary, [(first, second) for first, second in pairs])
+
+
+def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(parameters, file name -> sha256)."""
+    if (folder / _MODEL).is_file():
+        names = [_MODEL]
+    elif (folder / _INDEX).is_file():
+        index = store.read_json(str(folder / _INDEX))
+        try:
+            names = sorted(set(index["weight_map"].values()))
+        except (AttributeError, KeyError, TypeError):
+            raise CorruptFile("not an index of weights", where=str(folder / _INDEX), fix="get it again") from None
+    else:
+        raise UserError(
+            f"no weights here ({_MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
+        )
+    state: dict[str, Tensor] = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise UserError("a file of the weights is missing", where=str(path), fix="get the files again")
+        try:
+            state |= load_file(path)
+        except SafetensorError as error:
+            raise CorruptFile(f"not a safetensors file ({error})", where=str(path), fix="get it again") from None
+    return state, {name: store.sha256_of(str(folder / name)) for name in names}
