@@ -100,7 +100,8 @@ def run(who: str, corpus: Corpus, target: Path) -> tuple[dict[str, float], set[i
     """One run: its result, and the numbers of the documents that stay."""
     python = sys.executable if who in OURS else PEERS
     script = Path(__file__).with_name("dedup_runs.py")
-    done = subprocess.run([python, str(script), who, str(corpus.folder), str(target)], capture_output=True, text=True, cwd=target.parent)
+    command = [python, str(script), who, str(corpus.folder), str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=target.parent)
     if done.returncode:
         if "No module named" in done.stderr or "ImportError" in done.stderr:
             pytest.skip(f"{who} is not installed for {python}")
