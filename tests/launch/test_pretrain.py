@@ -93,7 +93,7 @@ def test_pipeline_and_tensor_parallelism_from_the_command_line(small_dataset: Pa
     assert again.stdout.strip() == "split: complete, nothing to do"
 
 
-def _wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+def _wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, "the run ended before it could be killed"

@@ -222,7 +222,7 @@ class HostileServer:
 
     def pages(self) -> Counter[tuple[str, str]]:
         """Requests but for robots.txt."""
-        return Counter({key: n for key, n in self.count.items() if key[1] != "/robots.txt"})
+        return Counter({key: n for key, n in list(self.count.items()) if key[1] != "/robots.txt"})
 
     def settings(self, *hosts: str, **changes: Any) -> FetchSettings:
         """Settings that are quick, and lead these hosts here; `KIND.test` by TLS to the port of that certificate."""
