@@ -26,14 +26,14 @@ SETTINGS = {
     "model.d_model": 320,
     "model.sequence_length": 128,
     "model.dropout": 0.0,
-    "train.tokens": 204_800,
+    "train.tokens": 122_880,
     "train.global_batch": 16,
     "train.micro_batch": 4,
     "train.log_every": 1,
     "optimizer.lr": 1e-3,
-    "schedule.warmup_tokens": 20_480,
-    "validation.every": 50,
-    "checkpoint.every": 50,
+    "schedule.warmup_tokens": 12_288,
+    "validation.every": 30,
+    "checkpoint.every": 30,
     "tracking.mlflow": "false",
 }
 RUNS = {
@@ -78,7 +78,6 @@ def main() -> None:
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(target)
-    figure.savefig(target.with_suffix(".png"), dpi=120)
     for name, value in apart.items():
         print(f"{name}: {len(found[name])} steps, at most {value:.2g} from ZeRO-1")
 

@@ -86,9 +86,7 @@ def test_a_run_is_continued_only_as_what_it_was(small_dataset: Path, tmp_path: P
         "another model shape: d_model 16 (here 32), n_head 2 (here 4)": config(model={"d_model": 32, "n_head": 4}),
         "data is not what this run was started with": config(tmp_path / "other"),
         "schedule ends is not what this run was started with (1536 -> 3072)": config(train={"tokens": 3072}),
-        "another topology ({'pipeline': 1, 'precision': 'fp32', 'tensor': 1, 'vocab_multiple': 1, 'world_size': 1, ": config(
-            parallel={"zero_stage": 2}
-        ),
+        "another topology ({": config(parallel={"zero_stage": 2}),
     }
     (said,) = ranks(1, _attempts, list(attempts.values()), timeout=200)
     for message, found in zip(attempts, said, strict=True):
