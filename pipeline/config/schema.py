@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from data_prep.configfile import Settings
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.deepspeed import check_owned_keys
 from pipeline.config.evaluate import ChoiceConfig, EvaluateConfig, HarnessConfig, PerplexityConfig
 from pipeline.config.fields import Share
@@ -37,6 +38,7 @@ __all__ = [
     "BatchRampConfig",
     "CheckpointConfig",
     "ChoiceConfig",
+    "ClusterConfig",
     "DataConfig",
     "EngineConfig",
     "EvaluateConfig",
@@ -102,7 +104,11 @@ class EngineConfig(Settings):
 
 
 class PretrainConfig(EngineConfig):
-    """A pretraining run."""
+    """A pretraining run.
+
+    Attributes:
+        cluster: what `launch/plan.py` plans for; training does not look at it.
+    """
 
     model: ModelConfig
     data: DataConfig
@@ -110,6 +116,7 @@ class PretrainConfig(EngineConfig):
     schedule: PretrainScheduleConfig = PretrainScheduleConfig()
     validation: PretrainValidationConfig = PretrainValidationConfig()
     samples: SamplesConfig | None = None
+    cluster: ClusterConfig | None = None
 
     @model_validator(mode="after")
     def _shape_fits(self) -> Self:

@@ -1,0 +1,1 @@
+"""What a run needs before it is started: memory, time, disk, cost; formulas only, without torch."""
