@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 import numba
+import numpy as np
 
 with contextlib.suppress(ImportError):
     from numba.core import entrypoints
@@ -24,3 +25,11 @@ def compiled(function: Any) -> Any:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the file's folder nor the user's cache folder
         return numba.njit(nogil=True)(function)
+
+
+@compiled
+def mix(x: np.uint64) -> np.uint64:
+    """The finaliser of splitmix64 (Steele et al. 2014): every input bit reaches every output bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

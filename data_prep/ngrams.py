@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.compiled import compiled
+from data_prep.compiled import compiled, mix
 
 Hashes = npt.NDArray[np.uint64]
 Form = Literal["alphanumeric", "unpunctuated", "lower"]
@@ -126,14 +126,6 @@ def fold(form: Form) -> npt.NDArray[np.uint32]:
 
 
 @compiled
-def _mix(x: np.uint64) -> np.uint64:
-    """The finaliser of splitmix64 (Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@compiled
 def _next_word(codes: Any, table: Any, at: int) -> tuple[int, int, np.uint64]:
     """Start, end and hash of the first word at or behind `at`; start -1 if there is none."""
     start, filled, value = -1, False, _WORD_START
@@ -151,7 +143,7 @@ def _next_word(codes: Any, table: Any, at: int) -> tuple[int, int, np.uint64]:
                 value ^= value >> np.uint64(32)
                 filled = True
         at += 1
-    return (start if filled else -1), at, _mix(value)
+    return (start if filled else -1), at, mix(value)
 
 
 @compiled
@@ -171,7 +163,7 @@ def _ngram_hashes(codes: Any, table: Any, n: int, hashes: Any) -> int:
         slot = slot + 1 if slot + 1 < n else 0
         words += 1
         if words >= n:
-            hashes[words - n] = _mix(total)
+            hashes[words - n] = mix(total)
 
 
 @compiled
@@ -207,7 +199,7 @@ def _find(codes: Any, table: Any, n: int, wanted: Any, shift: Any, first: Any, l
         slot = slot + 1 if slot + 1 < n else 0
         words += 1
         if words >= n:
-            key = _mix(total)
+            key = mix(total)
             bucket = np.int64(key >> shift)
             if (likely[bucket] >> np.uint8((key >> (shift - np.uint64(3))) & np.uint64(7))) & 1 == 0:
                 continue

@@ -119,7 +119,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         batch_ramp=ramp,
         skip=tuple(config.data.skip),
         allow_changed=config.data.allow_changed,
-        flops_per_unit={"mfu": flops, "mfu_full_attention": 2 * flops - 6 * n_params},
+        flops_per_unit={"mfu": flops, "mfu_full_attention": flops_per_token(config.model, vocab_size, "full")},
         texts=text_samples(config, data),
     )
     result = run_job(

@@ -15,7 +15,7 @@ from data_prep import store, tokenizer
 from data_prep.configfile import merge, validate
 from data_prep.shards import TOKENIZER, DatasetManifest, ShardInfo, SplitInfo, token_dtype, write_shard
 from data_prep.tokenizer import Tokenizer
-from pipeline.config.schema import FinetuneConfig, ModelConfig, PretrainConfig
+from pipeline.config.schema import FinetuneConfig, ModelConfig, OptimizerConfig, PretrainConfig
 
 SUBJECTS = ("the cat", "a dog", "my sister", "the old man", "nobody", "the river")
 VERBS = ("sees", "likes", "finds", "follows", "forgets")
@@ -77,6 +77,17 @@ def write_dataset(
 
 def model_config(**changes: Any) -> ModelConfig:
     return ModelConfig.model_validate({"n_layer": 2, "n_head": 2, "d_model": 16, "sequence_length": 16, **changes})
+
+
+def plain_optimizer(module: torch.nn.Module, options: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW as the papers have it, written without the product's grouping: the oracle of what engines do."""
+    decay = [p for p in module.parameters() if p.ndim > 1]
+    rest = [p for p in module.parameters() if p.ndim == 1]
+    return torch.optim.AdamW(
+        [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        betas=options.betas,
+        eps=options.eps,
+    )
 
 
 def pretrain_config(dataset: Path, runs: Path, /, **changes: Any) -> PretrainConfig:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep import keyed
-from data_prep.compiled import compiled
+from data_prep.compiled import compiled, mix
 from data_prep.dedup.shingles import (
     Bytes,
     Characters,
@@ -21,7 +21,6 @@ from data_prep.dedup.shingles import (
     Texts,
     characters,
     join_words,
-    mix,
     powers,
     read_words,
 )

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_prep.compiled import compiled
+from data_prep.compiled import compiled, mix
 
 Hashes = npt.NDArray[np.uint64]
 Characters = npt.NDArray[np.uint32]
@@ -27,8 +27,6 @@ MAX_NGRAM = 64
 _WORD_CHARACTER = re.compile(r"\w")
 _CODE_POINTS = 0x40000
 """There are no letters or digits above: planes 4 to 13 are unassigned, 14 holds tags, 15 and 16 are private."""
-_MULTIPLIER_1, _MULTIPLIER_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31 = np.uint64(27), np.uint64(30), np.uint64(31)
 
 
 @dataclass(frozen=True)
@@ -88,14 +86,6 @@ def shingles(text: str, ngram: int) -> Hashes:
     _, count = read_words(data, 0, len(data), characters(), words, 0)
     hashes = np.empty(max(count, 1), np.uint64)
     return hashes[: join_words(words, count, ngram, powers(), hashes)]
-
-
-@compiled
-def mix(x: np.uint64) -> np.uint64:
-    """The finaliser of splitmix64 (Steele et al. 2014): every input bit reaches every output bit."""
-    x = (x ^ (x >> _S30)) * _MULTIPLIER_1
-    x = (x ^ (x >> _S27)) * _MULTIPLIER_2
-    return x ^ (x >> _S31)
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from small_model import model_config, pretrain_config, random_tokens
+from small_model import model_config, plain_optimizer, pretrain_config, random_tokens
 
 from pipeline import distributed
 from pipeline.config.schema import PretrainConfig
@@ -140,14 +140,7 @@ def plain(variant: Variant) -> Result:
     config = settings(Topology(), Variant(variant.name, variant.batches, variant.piece, (), variant.model))
     module = GPT(config.model, VOCAB)
     initialize(module, config.model, config.run.seed)
-    options = config.optimizer
-    decay = [p for p in module.parameters() if p.ndim > 1]
-    rest = [p for p in module.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        betas=options.betas,
-        eps=options.eps,
-    )
+    optimizer = plain_optimizer(module, config.optimizer)
     losses, norms = [], []
     for step, rate in enumerate(RATES):
         for group in optimizer.param_groups:
@@ -157,7 +150,7 @@ def plain(variant: Variant) -> Result:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
         optimizer.zero_grad()
         loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip).item())
+        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.grad_clip).item())
         optimizer.step()
         losses.append(loss.item())
     validation = {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from harness import ranks
-from small_model import pretrain_config
+from small_model import plain_optimizer, pretrain_config
 
 from data_prep.shards import DatasetManifest
 from pipeline import distributed
@@ -90,14 +90,7 @@ def plain(config: PretrainConfig) -> Result:
     manifest = DatasetManifest.load(folder)
     samples = PackedWindows(open_data(folder), LENGTH, config.run.seed)
     module = _module(config, manifest)
-    options = config.optimizer
-    decay = [p for p in module.parameters() if p.ndim > 1]
-    rest = [p for p in module.parameters() if p.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        betas=options.betas,
-        eps=options.eps,
-    )
+    optimizer = plain_optimizer(module, config.optimizer)
     losses, norms = [], []
     for step, rate in enumerate(RATES):
         for group in optimizer.param_groups:
@@ -107,7 +100,7 @@ def plain(config: PretrainConfig) -> Result:
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
         optimizer.zero_grad()
         loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip).item())
+        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.grad_clip).item())
         optimizer.step()
         losses.append(loss.item())
     held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH).batch(np.arange(7))
