@@ -4,6 +4,8 @@ A local file is written as `x.tmp`, flushed to the disk, then renamed to `x`. On
 becomes visible only when it is closed, which gives the same promise. What other processes write is seen at once:
 nothing is answered from a cache of listings. Where a store's client looks for endpoint and credentials is its own
 affair (for `s3://`: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ... or `~/.aws`).
+
+orjson is imported where JSON is read or written: a training step needs none (tests/benchmarks/gpu_step.py).
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
-import orjson
 
 from data_prep.errors import CorruptFile, UserError, full_disk
 
@@ -160,6 +161,8 @@ def read_json(path: str) -> Any:
     Raises:
         CorruptFile: the bytes are not JSON.
     """
+    import orjson
+
     try:
         return orjson.loads(read_bytes(path))
     except orjson.JSONDecodeError as error:
@@ -170,6 +173,8 @@ def read_json(path: str) -> Any:
 
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys: equal values give equal bytes."""
+    import orjson
+
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
@@ -266,6 +271,8 @@ def write_bytes(path: str, data: bytes) -> None:
 
 def write_json(path: str, value: Any) -> None:
     """Write indented JSON with sorted keys, atomically."""
+    import orjson
+
     write_bytes(path, orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,24 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt(3)."""
 
 T = TypeVar("T")
+
+
+def _import_deepspeed() -> None:
+    """Import DeepSpeed without MLflow, of which only its autotuner makes use: seconds and 100 MB on every rank.
+
+    The tracker imports MLflow on a thread of rank 0.
+    """
+    hide = "mlflow" not in sys.modules
+    if hide:
+        sys.modules["mlflow"] = None  # type: ignore[assignment]
+    try:
+        import deepspeed  # noqa: F401
+    finally:
+        if hide:
+            del sys.modules["mlflow"]
+
+
+_import_deepspeed()
 
 
 @dataclass(frozen=True)
@@ -121,10 +140,14 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def together(work: Callable[[], T]) -> T:
+def together(work: Callable[[], T], group: dist.ProcessGroup | None = None) -> T:
     """Run `work` on every rank; if it fails on any, every rank raises.
 
     Without this, a rank that fails alone leaves the others waiting in their next collective.
+
+    Args:
+        work: what is done.
+        group: of all ranks, to agree over; a thread beside the training needs one of its own.
 
     Raises:
         UserError: the first failing rank's, if it was one.
@@ -138,7 +161,7 @@ def together(work: Callable[[], T]) -> T:
         error = caught
     mine = error if isinstance(error, UserError) else (repr(error) if error is not None else None)
     everyone: list[UserError | str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
+    dist.all_gather_object(everyone, mine, group=group)
     for rank, theirs in enumerate(everyone):
         if isinstance(theirs, UserError):
             raise theirs from error
@@ -149,11 +172,11 @@ def together(work: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def on_main(world: World, work: Callable[[], T]) -> T:
+def on_main(world: World, work: Callable[[], T], group: dist.ProcessGroup | None = None) -> T:
     """Run `work` on rank 0 only and give its result to every rank; an error there is raised everywhere."""
-    value = together(lambda: work() if world.is_main else None)
+    value = together(lambda: work() if world.is_main else None, group)
     box: list[T | None] = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=0, group=group)
     return box[0]  # type: ignore[return-value]
 
 

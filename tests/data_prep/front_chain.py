@@ -26,6 +26,7 @@ from data_prep.page_links.matches import PageLinksStage
 from data_prep.page_links.redirects import RedirectsStage
 from data_prep.pages import PagesSettings, PagesStage
 from data_prep.runner import run_stage
+from data_prep.stage import Stage
 from data_prep.submissions import SubmissionsStage
 
 PARTITIONS = 3
@@ -100,7 +101,7 @@ def links_manifest(
     submissions = SubmissionsStage(
         str(folder / "submissions"), settings, {"dumps": refs(*dumps)}, {"dumps": "raw"}, partitions=PARTITIONS
     )
-    made = run_stage(submissions, workers, say=_quiet)
+    made = _run(submissions, workers)
     links = LinksStage(
         str(folder / "links"),
         settings,
@@ -108,7 +109,7 @@ def links_manifest(
         {"submissions": made.digest},
         partitions=PARTITIONS,
     )
-    return links, run_stage(links, workers, say=_quiet)
+    return links, _run(links, workers)
 
 
 def pages_manifest(
@@ -128,7 +129,7 @@ def pages_manifest(
         {"archives": "raw"},
         partitions=partitions,
     )
-    seen = run_stage(addresses, workers, say=_quiet)
+    seen = _run(addresses, workers)
     redirects = RedirectsStage(
         str(folder / "redirects"),
         NoSettings(),
@@ -136,7 +137,7 @@ def pages_manifest(
         {"addresses": seen.digest},
         partitions=partitions,
     )
-    followed = run_stage(redirects, workers, say=_quiet)
+    followed = _run(redirects, workers)
     matches = PageLinksStage(
         str(folder / "page-links"),
         NoSettings(),
@@ -148,7 +149,7 @@ def pages_manifest(
         {"redirects": followed.digest},
         partitions=partitions,
     )
-    matched = run_stage(matches, workers, say=_quiet)
+    matched = _run(matches, workers)
     pages = PagesStage(
         str(folder / "pages"),
         settings,
@@ -156,7 +157,7 @@ def pages_manifest(
         {"archives": "raw", "links": matched.digest},
         source="test",
     )
-    return pages, run_stage(pages, workers, say=_quiet)
+    return pages, _run(pages, workers)
 
 
 def run(folder: Path, workers: int = 2) -> None:
@@ -177,11 +178,12 @@ def run(folder: Path, workers: int = 2) -> None:
         {"documents": documents.files(pages.folder, "part-")},
         {"documents": documents.digest},
     )
-    run_stage(stage, workers, say=_quiet)
+    _run(stage, workers)
 
 
-def _quiet(line: str) -> None:
-    pass
+def _run(stage: Stage, workers: int) -> StageManifest:
+    """One worker is this process: no process is started, and what it imported stays imported."""
+    return run_stage(stage, workers, lambda line: None, "inline" if workers == 1 else "local")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_each_rule_removes_and_is_logged(tmp_path: Path) -> None:
     )
     lines: list[str] = []
     stage = stage_for(tmp_path, path)
-    manifest = run_stage(stage, workers=1, say=lines.append)
+    manifest = run_stage(stage, workers=1, say=lines.append, executor="inline")
     [kept] = read_rows(f"{stage.folder}/part-00000.parquet")
     assert (kept["id"], kept["language"], kept["text"]) == ("3", "en", ENGLISH * 5)
     assert manifest.totals.dropped == {"wikipedia": 1, "too-short": 1, "other-language": 1}
@@ -65,7 +65,7 @@ def test_each_rule_removes_and_is_logged(tmp_path: Path) -> None:
 def test_removing_everything_is_said_loudly(tmp_path: Path) -> None:
     path = write(tmp_path / "documents.parquet", document())
     lines: list[str] = []
-    run_stage(stage_for(tmp_path, path), workers=1, say=lines.append)
+    run_stage(stage_for(tmp_path, path), workers=1, say=lines.append, executor="inline")
     assert any("WARNING: filter kept 0.00 %" in line for line in lines)
 
 
@@ -141,7 +141,7 @@ def test_a_changed_list_is_a_changed_plan(tmp_path: Path) -> None:
 
     def run() -> tuple[str, StageManifest]:
         stage = stage_for(tmp_path, path, settings=settings)
-        return plan_digest(stage), run_stage(stage, workers=1, say=lambda _: None)
+        return plan_digest(stage), run_stage(stage, workers=1, say=lambda _: None, executor="inline")
 
     blocked.write_text("a.com\n")
     first, manifest = run()
@@ -159,5 +159,5 @@ def test_damaged_input_is_named(tmp_path: Path) -> None:
     path = tmp_path / "documents.parquet"
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(UserError, match=r"documents\.parquet: cannot be read as Parquet"):
-        run_stage(stage_for(tmp_path, path), workers=1, say=lambda _: None)
+        run_stage(stage_for(tmp_path, path), workers=1, say=lambda _: None, executor="inline")
     assert not (tmp_path / "out" / "part-00000.parquet").exists()

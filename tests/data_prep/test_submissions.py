@@ -24,7 +24,7 @@ from data_prep.urls import partition_of
 def run(tmp_path: Path, *dumps: Path, **settings: Any) -> tuple[SubmissionsStage, StageManifest]:
     chosen = LinksSettings(**settings)
     stage = SubmissionsStage(str(tmp_path / "out"), chosen, {"dumps": refs(*dumps)}, {}, partitions=PARTITIONS)
-    return stage, run_stage(stage, workers=1, say=lambda _: None)
+    return stage, run_stage(stage, workers=1, say=lambda _: None, executor="inline")
 
 
 def test_partitions_and_counts(tmp_path: Path) -> None:

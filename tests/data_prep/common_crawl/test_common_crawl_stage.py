@@ -51,14 +51,14 @@ def run(
     rows = [pq.read_metadata(path).num_rows for path in links]
     inputs = [type(ref)(ref.path, ref.sha256, ref.bytes, n) for ref, n in zip(refs(*links), rows, strict=True)]
     keys = KeysStage(str(folder / "keys"), NoSettings(), {"links": inputs}, {})
-    sorted_links = run_stage(keys, workers, say=lambda _: None)
+    sorted_links = run_stage(keys, workers, say=lambda _: None, executor="inline" if workers == 1 else "local")
     stage = CommonCrawlStage(
         str(folder / "cc"),
         CommonCrawlSettings(index=tuple(index), data=data, **settings),
         {"keys": sorted_links.files(keys.folder, "part-")},
         {},
     )
-    return stage, run_stage(stage, workers, say=lambda _: None)
+    return stage, run_stage(stage, workers, say=lambda _: None, executor="inline" if workers == 1 else "local")
 
 
 def fetched(manifest: StageManifest, stage: CommonCrawlStage) -> list[Response]:
@@ -291,7 +291,7 @@ def test_plain_archives_and_memory(tmp_path: Path, collection: tuple[Path, list[
     links = write_links(tmp_path / "links", ["http://p.com/", "http://a.com/page/0"])
     # In this process: no other sees its memory.
     keys = KeysStage(str(tmp_path / "keys"), NoSettings(), {"links": refs(*links)}, {})
-    sorted_links = run_stage(keys, 1, say=lambda _: None)
+    sorted_links = run_stage(keys, 1, say=lambda _: None, executor="inline")
     settings = CommonCrawlSettings(index=("memory://cc/index.cdxj", "memory://cc/indexes"), data="memory://cc/")
     stage = CommonCrawlStage(str(tmp_path / "cc"), settings, {"keys": sorted_links.files(keys.folder, "part-")}, {})
     (task,) = stage.plan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -72,24 +73,27 @@ def test_random_bytes_with_the_vocabulary_of_gpt2(data: bytes) -> None:
 
 
 @needs_data
-@pytest.mark.slow
-@pytest.mark.parametrize("around", ["%s", "a%s1", "  %sx"])
+@pytest.mark.parametrize("around", ["%s\n", "a%s1", "  %sx"])
 def test_every_character_of_unicode(around: str) -> None:
-    assert_same(*gpt2(), [around % chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000])
+    """Every assigned one, and some of those that are not."""
+    kinds = ((c, unicodedata.category(chr(c))) for c in range(0x110000))
+    one_each = [around % chr(c) for c, kind in kinds if kind != "Cs" and (kind not in ("Cn", "Co") or c % 16 == 0)]
+    assert_same(*gpt2(), ["".join(one_each[i : i + 100]) for i in range(0, len(one_each), 100)])
 
 
 @needs_data
-@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "7", "é", "日本", "😀", "\0", "ab ", "'s", END_OF_TEXT])
-def test_runs_of_a_million(unit: str) -> None:
-    assert_same(*gpt2(), [unit * 1_000_000, f"x{unit * 1_000_000}y"])
+def test_long_runs(unit: str) -> None:
+    times = 1_000_000 if unit in "a " else 100_000
+    assert_same(*gpt2(), [unit * times, f"x{unit * times}y"])
 
 
 @needs_data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["text_en", "text_multi"])
-def test_every_document_of_a_corpus_and_none_is_changed(name: str) -> None:
-    texts = corpus(name)
+def test_documents_of_a_corpus_and_none_is_changed(name: str) -> None:
+    """A quarter of them: the benchmark compares every id of 100 MB."""
+    texts = corpus(name)[::4]
     ours, oracle = gpt2()
     assert_same(ours, oracle, texts)
     assert all(ours.decode(ids) == one for one, ids in zip(texts, ours.encode_batch(texts), strict=True))
