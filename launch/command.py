@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from data_prep.errors import exit_on_user_error
+from pipeline.exit_codes import EPILOG, RunEnd
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, see configs/.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings that win over the file, section.key=value.", show_default=False),
 ]
-EXIT_CODES = "Exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 interrupted."
 # The `deepspeed` launcher hands its rank to the script; ours reads the environment, as under any other launcher.
 LocalRank = Annotated[int, typer.Option("--local_rank", "--local-rank", hidden=True)]
 
@@ -24,10 +24,15 @@ LocalRank = Annotated[int, typer.Option("--local_rank", "--local-rank", hidden=T
 def run(main: Callable[..., None]) -> None:
     """Run a command function with the exit codes of this project."""
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)(main)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)(main)
+    speak = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     try:
-        with exit_on_user_error(speak=os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"):
+        with exit_on_user_error(speak):
             app()
+    except RunEnd as early:
+        if speak:
+            print(f"{early.code.name.lower()}: {early.reason}", file=sys.stderr, flush=True)
+        _leave(SystemExit(int(early.code)))
     except SystemExit as end:
         _leave(end)
 

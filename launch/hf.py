@@ -1,4 +1,4 @@
-"""Hugging Face models as checkpoints, and checkpoints as Hugging Face models."""
+"""Hugging Face models as checkpoints; for the way back see launch/convert.py."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ EXAMPLES = """examples:
       init.checkpoint of fine-tuning and checkpoint of evaluation
   python launch/hf.py import hub:openai-community/gpt2 runs/gpt2
       the same, downloaded from the Hugging Face Hub (its own variables hold: HF_HOME, HF_HUB_OFFLINE)
-  python launch/hf.py export runs/NAME/checkpoints/latest models/NAME
-      transformers.AutoModelForCausalLM.from_pretrained("models/NAME") opens it
 
-GPT-2 (pre-norm) is GPT2LMHeadModel there, GPT-1 (post-norm) OpenAIGPTLMHeadModel.
+GPT-2 (pre-norm) is GPT2LMHeadModel there, GPT-1 (post-norm) OpenAIGPTLMHeadModel. `launch/convert.py export` is the way
+back.
 
 exit codes: 0 done, 1 a defect of the program, 2 bad input or settings, 130 interrupted
 """
@@ -35,9 +34,6 @@ def parser() -> argparse.ArgumentParser:
     reading = commands.add_parser("import", help="write a Hugging Face model as a checkpoint")
     reading.add_argument("source", metavar="SOURCE", help="a folder, or hub:ID")
     reading.add_argument("out", metavar="OUT", help="a new folder")
-    writing = commands.add_parser("export", help="write a checkpoint as a Hugging Face model")
-    writing.add_argument("checkpoint", metavar="CHECKPOINT", help="such as RUN/checkpoints/latest")
-    writing.add_argument("out", metavar="OUT", help="a new folder")
     return result
 
 
@@ -45,13 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     args = parser().parse_args(arguments)
     with exit_on_user_error():
-        from pipeline.checkpoint.hugging_face import export_model, import_model
+        from pipeline.checkpoint.hugging_face import import_model
 
-        if args.command == "import":
-            made = import_model(args.source, args.out)
-        else:
-            made = export_model(args.checkpoint, args.out)
-        print(made)
+        print(import_model(args.source, args.out))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
 
-from data_prep.errors import UserError, exit_on_user_error
+from data_prep.errors import EXIT_BAD_INPUT, UserError, exit_on_user_error
 from pipeline.config.gpus import GPUS
-from pipeline.plan import doctor, report
+from pipeline.plan import doctor, machine, report
 from pipeline.plan.inputs import read
 from pipeline.plan.plan import make
 from pipeline.plan.published import table
@@ -33,8 +33,8 @@ EXAMPLES = f"""examples:
 
 GPUs: {", ".join(GPUS)}
 
-exit codes: 0 planned (whether it fits is in the plan), 1 a defect of the program, 2 bad input or settings, 130
-interrupted
+exit codes: 0 planned (whether it fits is in the plan), or a run is possible here (--doctor), 1 a defect of the
+program, 2 bad input or settings, or no run is possible here, 130 interrupted
 """
 
 
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_intermixed_args(arguments)
     with exit_on_user_error():
         if args.doctor:
-            findings = doctor.examine()
+            findings = doctor.examine(machine.look())
             print(json.dumps([asdict(one) for one in findings], indent=1) if args.json else doctor.text(findings))
-            return
+            sys.exit(EXIT_BAD_INPUT if any(one.fatal and one.found is None for one in findings) else 0)
         if args.published:
             print(table())
             return

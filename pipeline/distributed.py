@@ -74,10 +74,12 @@ def map_environment(env: dict[str, str]) -> dict[str, str]:
     """
     if "RANK" in env and "WORLD_SIZE" in env:
         return {}
-    if "SLURM_PROCID" in env and int(env.get("SLURM_NTASKS", "1")) > 1:
+    # Set inside the steps of `srun` alone: a batch script has SLURM_NTASKS and is task 0 itself.
+    tasks = env.get("SLURM_STEP_NUM_TASKS", "1")
+    if "SLURM_PROCID" in env and int(tasks) > 1:
         return {
             "RANK": env["SLURM_PROCID"],
-            "WORLD_SIZE": env["SLURM_NTASKS"],
+            "WORLD_SIZE": tasks,
             "LOCAL_RANK": env["SLURM_LOCALID"],
             "MASTER_ADDR": env.get("MASTER_ADDR") or env["SLURM_LAUNCH_NODE_IPADDR"],
             "MASTER_PORT": env.get("MASTER_PORT") or str(20000 + int(env["SLURM_JOB_ID"]) % 20000),

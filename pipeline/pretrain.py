@@ -22,7 +22,7 @@ from pipeline.train.batch_schedule import BatchSchedule
 from pipeline.train.build import build_engine
 from pipeline.train.job import Job
 from pipeline.train.metrics import language_model
-from pipeline.train.session import run_job, say_on
+from pipeline.train.session import join, run_job, say_on
 
 if TYPE_CHECKING:
     from pipeline.train.samples import TextSamples
@@ -79,11 +79,12 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
 
     Raises:
         UserError: the dataset, a checkpoint or a setting cannot be used.
+        RunEnd: the run ended early.
     """
     done = result_of(config)
     if done is not None:
         return done
-    world = distributed.init(config.parallel.timeout_minutes)
+    world = join(config)
     say = say_on(world)
     length = config.model.sequence_length
     data = open_data(config.data.path)
@@ -116,6 +117,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         units=tokens,
         metrics=lambda sums: language_model(sums, tokens_per_byte),
         lineage=data.lineage,
+        parameters=n_params,
         batch_ramp=ramp,
         skip=tuple(config.data.skip),
         allow_changed=config.data.allow_changed,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +44,7 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def lock(self) -> None:
-        """Claim the folder for this process until it ends.
+        """Claim the folder for this process until it ends, threads that still write a checkpoint included.
 
         Ranks of a run that was just killed need a moment to go; hence the wait.
 
@@ -66,9 +69,28 @@ class RunFolder:
                     ) from None
                 time.sleep(0.2)
         handle.truncate(0)
-        handle.write(str(os.getpid()))
+        handle.write(f"{os.getpid()} on {socket.gethostname()}")
         handle.flush()
         self._lock = handle
+
+    @contextmanager
+    def unclaimed(self) -> Iterator[bool]:
+        """Whether no process writes this run any more; if so, none begins to while the block lasts.
+
+        A folder that no process ever claimed gives False: nothing is known of it.
+        """
+        try:
+            handle = (self.path / _LOCK).open("r+")
+        except FileNotFoundError:
+            yield False
+            return
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
     def write_config(self, config: BaseModel) -> None:
         """Store the resolved configuration."""

@@ -6,6 +6,7 @@ forks one process a rank. `ranks(2, function, *args)` gives the rank-ordered res
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -89,6 +90,7 @@ def _rank_main(
         os.dup2(handle, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ.update(env)
+    gc.freeze()  # DeepSpeed collects garbage as it starts, through all that was imported
     try:
         pipe.send((function(*args), None, ""))
     except BaseException as error:

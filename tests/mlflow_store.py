@@ -8,7 +8,7 @@ import pytest
 
 @functools.cache
 def _initialised(folder: Path) -> str:
-    from pipeline.tracking.mlflow import connect
+    from pipeline.tracking.connection import connect
 
     folder.mkdir(exist_ok=True)
     uri = f"sqlite:///{folder}/mlflow.db"

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 import torch
-from safetensors.torch import load_file
+
+from pipeline.checkpoint.reader import read_weights
+from pipeline.checkpoint.store import open_checkpoint
 
 
 def metrics(run: Path) -> list[tuple[int, int, dict[str, Any]]]:
@@ -24,9 +26,12 @@ def losses(run: Path) -> list[float]:
     return [values["train/loss"] for _, _, values in metrics(run) if "train/loss" in values]
 
 
+def checkpoint_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return read_weights(*open_checkpoint(str(folder)))
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = load_file(run / "checkpoints" / "latest" / "weights.safetensors")
-    return found
+    return checkpoint_weights(run / "checkpoints" / "latest")
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -19,14 +19,16 @@ from data_prep.errors import CorruptFile, UserError
 from data_prep.tokenizer import END_OF_TEXT, Tokenizer
 from data_prep.tokenizer.layout import WORD_END, tokenizer_json
 from data_prep.tokenizer.published import read as read_vocabulary
+from pipeline.checkpoint.disk import flush, new_folder, on_disk
 from pipeline.checkpoint.language_model import language_model
+from pipeline.checkpoint.pieces import copy_to_host, state_file, whole_weights, write_state
+from pipeline.checkpoint.reader import read_weights
 from pipeline.checkpoint.store import (
     TOKENIZER,
-    WEIGHTS,
     CheckpointManifest,
     CheckpointStore,
     Cursor,
-    flush_files,
+    facts_of,
     open_checkpoint,
 )
 from pipeline.model import hf
@@ -55,7 +57,7 @@ def import_model(source: str, out: str) -> Path:
         UserError: something is missing there, or the model is none that ours are.
         CorruptFile: a file is damaged.
     """
-    target = _new_folder(out)
+    target = new_folder(out)
     folder = _download(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
     if not folder.is_dir():
         raise UserError("no such folder", where=source, fix=f"correct the path; for a model on the Hub write {HUB}ID")
@@ -80,8 +82,20 @@ def import_model(source: str, out: str) -> Path:
             fix="give the tokenizer that the model was trained with",
         )
 
-    def describe(files: dict[str, dict[str, Any]]) -> CheckpointManifest:
-        return CheckpointManifest(
+    checkpoints = CheckpointStore(target, keep_last=1)
+    target.mkdir(parents=True, exist_ok=True)
+    tmp = checkpoints.begin(0)
+
+    def write() -> dict[str, dict[str, Any]]:
+        write_state(tmp / state_file(0), copy_to_host(whole_weights(weights)))
+        (tmp / TOKENIZER).write_bytes(tokenizer_data)
+        names = (state_file(0), TOKENIZER)
+        for name in names:
+            flush(tmp / name)
+        return {name: facts_of(tmp / name) for name in names}
+
+    try:
+        manifest = CheckpointManifest(
             cursor=Cursor(0, 0, 0),
             kind="pretrain",
             seed=0,
@@ -93,17 +107,9 @@ def import_model(source: str, out: str) -> Path:
             config_sha=store.sha256_of(str(config_path)),
             lineage={"imported": store.digest(digests)},
             tracking_run="",
-            files=files,
+            files=on_disk(tmp, write),
         )
-
-    checkpoints = CheckpointStore(target, keep_last=1)
-    target.mkdir(parents=True, exist_ok=True)
-    tmp = checkpoints.begin(0)
-    try:
-        save_file(weights, tmp / WEIGHTS)
-        (tmp / TOKENIZER).write_bytes(tokenizer_data)
-        flush_files(tmp)
-        return checkpoints.commit(tmp, describe)
+        return checkpoints.commit(tmp, manifest)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
@@ -119,12 +125,12 @@ def export_model(checkpoint: str, out: str) -> Path:
     Raises:
         UserError: not a checkpoint of a language model, or a model that Hugging Face has no class for.
     """
-    target = _new_folder(out)
+    target = new_folder(out)
     folder, manifest = open_checkpoint(checkpoint)
     dropout = float(manifest.model.get("dropout", 0.0))
     model, vocab_size = language_model(manifest, dropout, checkpoint)
     config = hf.config_of(model, vocab_size)
-    weights = hf.weights_to_hf(load_file(folder / WEIGHTS), model)
+    weights = hf.weights_to_hf(read_weights(folder, manifest), model)
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
@@ -139,20 +145,14 @@ def export_model(checkpoint: str, out: str) -> Path:
         shutil.copyfile(folder / TOKENIZER, tmp / TOKENIZER)
         for name, content in ((_CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
             (tmp / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-        flush_files(tmp)
+        for path in tmp.iterdir():
+            flush(path)
         store.fsync_dir(tmp)
         tmp.replace(target)
         store.fsync_dir(target.parent)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
-    return target
-
-
-def _new_folder(out: str) -> Path:
-    target = Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError("something is there already", where=out, fix="give a new folder")
     return target
 
 

@@ -23,3 +23,19 @@ def language_model(manifest: CheckpointManifest, dropout: float, where: str) -> 
     shape = dict(manifest.model)
     vocab_size = int(shape.pop("vocab_size"))
     return ModelConfig.model_validate({**shape, "dropout": dropout}), vocab_size
+
+
+def check_model(manifest: CheckpointManifest, expected: dict[str, object], where: str) -> None:
+    """Raise `UserError` unless the checkpoint holds a model of the expected shape; names what differs."""
+    keys = sorted({*manifest.model, *expected})
+    wrong = [
+        f"{key} {manifest.model.get(key)} (here {expected.get(key)})"
+        for key in keys
+        if manifest.model.get(key) != expected.get(key)
+    ]
+    if wrong:
+        raise UserError(
+            "the checkpoint is of another model shape: " + ", ".join(wrong),
+            where=where,
+            fix="use a checkpoint of this model, or set the model section to the checkpoint's values",
+        )

@@ -1,32 +1,40 @@
 """A folder of checkpoints, each whole and verified or not there.
 
-    checkpoints/step_00000100/{manifest.json, weights.safetensors, tokenizer.json, native/...}
+    checkpoints/step_00000100/{manifest.json, tokenizer.json, state/rank_00000.safetensors, ...}
     checkpoints/latest -> step_00000100
 
-A checkpoint is written as `step_N.tmp`, flushed, hashed into its manifest, then renamed. `weights.safetensors` is the
-canonical form (parameter name -> full fp32 tensor), which any topology can read; `native/` holds the engine's shards.
+A checkpoint is written under another name, flushed, hashed into its manifest, then renamed. In `state/` every rank has
+written what it alone kept of the fp32 state, under the names and shapes of whole parameters (`pieces.py`), so that any
+topology can read it.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import secrets
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
+from pipeline.checkpoint.retention import retained
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
-WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
-NATIVE = "native"
+STATE = "state"
+"""Folder of the ranks' files within a checkpoint."""
 LATEST = "latest"
 _STEP = re.compile(r"^step_(\d{8})$")
+
+
+def folder_name(step: int) -> str:
+    """Name of the checkpoint of a step."""
+    return f"step_{step:08d}"
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,13 @@ class CheckpointManifest:
         seed: seed of order, dropout and initial weights; all randomness of a step follows from it and the cursor.
         model: shape of the model, `vocab_size` included.
         data: fingerprint of the training samples.
-        topology: `world_size`, `zero_stage`, `precision`: what the native shards fit.
+        topology: of the run that wrote it, for the reader's information; any other can go on from it.
         tokenizer_sha256: digest of the checkpoint's `tokenizer.json`.
         identity: the settings that decide the numbers; a resume must agree with them.
         config_sha: digest of the whole configuration.
         lineage: stage name -> digest, for everything that the weights came from.
         tracking_run: identity of the tracked run.
+        state: what the optimizer holds beside tensors, such as Adam's step count; empty if there are weights only.
         files: relative path -> {"sha256", "bytes"}.
     """
 
@@ -76,19 +85,30 @@ class CheckpointManifest:
     config_sha: str
     lineage: dict[str, str]
     tracking_run: str
-    files: dict[str, dict[str, Any]]
+    state: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """sha256 (hex) over the whole manifest, and through it over every file."""
         return store.digest(asdict(self))
 
+    @property
+    def weights_only(self) -> bool:
+        """Whether no optimizer state is there, so that training cannot go on from it."""
+        return not self.state
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files but the manifest."""
+        return sum(int(facts["bytes"]) for facts in self.files.values())
+
     @staticmethod
     def load(folder: Path) -> CheckpointManifest:
         """Read a checkpoint's manifest.
 
         Raises:
-            UserError: the folder is no checkpoint.
+            UserError: the folder is no checkpoint, or one of another format version.
             CorruptFile: the manifest is damaged.
         """
         path = folder / MANIFEST
@@ -98,37 +118,67 @@ class CheckpointManifest:
                 where=str(folder),
                 fix="give a folder such as RUN/checkpoints/latest",
             )
-        data = store.read_json(str(path))
+        return CheckpointManifest.read(str(path))
+
+    @staticmethod
+    def read(path: str) -> CheckpointManifest:
+        """Read a manifest from a path or URL; raises as `load`."""
         try:
-            if data.pop("format") != FORMAT:
-                raise UserError("this checkpoint has another format version", where=str(path))
+            data = store.read_json(path)
+        except OSError as error:
+            raise CorruptFile(f"cannot be read ({error.strerror or error})", where=path) from None
+        try:
+            version = data.pop("format")
+            if version != FORMAT:
+                which = "an earlier" if isinstance(version, int) and version < FORMAT else "another"
+                raise UserError(
+                    f"this checkpoint was written by {which} version of this program (format {version}, not {FORMAT})",
+                    where=path,
+                    fix="use that version, or choose another run.name for a new run",
+                )
             recorded = data.pop("digest")
             cursor = data["cursor"]
             data["cursor"] = Cursor(**{**cursor, "skip": tuple((first, end) for first, end in cursor["skip"])})
             manifest = CheckpointManifest(**data)
+            digest = manifest.digest
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(f"not a checkpoint manifest ({error!r})", where=str(path)) from None
-        if manifest.digest != recorded:
-            raise CorruptFile("the content does not match its digest", where=str(path))
+            raise CorruptFile(f"not a checkpoint manifest ({error!r})", where=path) from None
+        if digest != recorded:
+            raise CorruptFile("the content does not match its digest", where=path)
         return manifest
 
-    def verify(self, folder: Path) -> None:
-        """Hash every file.
+    def write(self, folder: Path) -> None:
+        """Write it into a folder, durably."""
+        store.write_json(str(folder / MANIFEST), {"format": FORMAT, "digest": self.digest, **asdict(self)})
+
+    def verify(self, folder: Path, names: Iterable[str] | None = None) -> None:
+        """Hash every file, or some.
 
         Raises:
             CorruptFile: a file is missing, cut short or changed.
         """
-        for name, facts in self.files.items():
-            path = folder / name
-            if not path.is_file():
-                raise CorruptFile("a file of the checkpoint is missing", where=str(path))
-            if path.stat().st_size != facts["bytes"]:
-                raise CorruptFile(
-                    f"the file has {path.stat().st_size:,} bytes, the manifest says {facts['bytes']:,}",
-                    where=str(path),
-                )
-            if store.sha256_of(str(path)) != facts["sha256"]:
-                raise CorruptFile("the file's bytes do not match the manifest (sha256 differs)", where=str(path))
+        for name in self.files if names is None else names:
+            check_file(folder / name, self.files[name])
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What the manifest says about a file."""
+    return {"sha256": store.sha256_of(str(path)), "bytes": path.stat().st_size}
+
+
+def check_file(path: Path, facts: Mapping[str, Any]) -> None:
+    """Raise `CorruptFile` unless a file is what the manifest says."""
+    try:
+        if not path.is_file():
+            raise CorruptFile("a file of the checkpoint is missing", where=str(path))
+        if path.stat().st_size != facts["bytes"]:
+            raise CorruptFile(
+                f"the file has {path.stat().st_size:,} bytes, the manifest says {facts['bytes']:,}", where=str(path)
+            )
+        if store.sha256_of(str(path)) != facts["sha256"]:
+            raise CorruptFile("the file's bytes do not match the manifest (sha256 differs)", where=str(path))
+    except OSError as error:
+        raise CorruptFile(f"cannot be read ({error.strerror or error})", where=str(path)) from None
 
 
 def open_checkpoint(path: str) -> tuple[Path, CheckpointManifest]:
@@ -149,50 +199,107 @@ class CheckpointStore:
     Args:
         folder: holds the checkpoints.
         keep_last: how many are kept.
+        milestone: the first checkpoint at or beyond each multiple of this is kept for ever; in the cursor's unit.
     """
 
-    def __init__(self, folder: Path, keep_last: int) -> None:
-        self.folder, self.keep_last = folder, keep_last
+    def __init__(self, folder: Path, keep_last: int, milestone: int | None = None) -> None:
+        self.folder, self.keep_last, self.milestone = folder, keep_last, milestone
+        self._pinned: set[int] = set()
+        self._written: int | None = None
+        self._lock = threading.Lock()  # what removes folders, or must find them
 
     def begin(self, step: int) -> Path:
-        """An empty `step_N.tmp` folder to write into; what killed runs left half-written goes."""
-        for left in self.folder.glob(f"step_*{store.TMP_SUFFIX}"):
-            shutil.rmtree(left)
-        tmp = self.folder / f"step_{step:08d}{store.TMP_SUFFIX}"
-        (tmp / NATIVE).mkdir(parents=True)
+        """An empty folder to write into, of a name of its own; what killed runs left half-written goes.
+
+        A rank that outlives its killed run cannot know the name, and so never writes into another's checkpoint.
+        """
+        with self._lock:
+            for left in self.folder.glob(f"*{store.TMP_SUFFIX}"):
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        tmp = self.folder / f"{folder_name(step)}.{secrets.token_hex(4)}{store.TMP_SUFFIX}"
+        (tmp / STATE).mkdir(parents=True)
         return tmp
 
-    def commit(self, tmp: Path, describe: Callable[[dict[str, dict[str, Any]]], CheckpointManifest]) -> Path:
-        """Hash, write the manifest, rename, point `latest` at it, drop what is too old.
+    def commit(self, tmp: Path, manifest: CheckpointManifest) -> Path:
+        """Write the manifest, rename, point `latest` at it, drop what is not kept.
 
         Args:
             tmp: folder from `begin`, every file of it flushed to the disk.
-            describe: files -> manifest.
+            manifest: with the facts of every file.
+
+        Raises:
+            UserError: a file that a rank wrote is not here.
         """
-        names = sorted(str(p.relative_to(tmp)) for p in tmp.rglob("*") if p.is_file())
-        files = {n: {"sha256": store.sha256_of(str(tmp / n)), "bytes": (tmp / n).stat().st_size} for n in names}
-        manifest = describe(files)
-        store.write_json(str(tmp / MANIFEST), {"format": FORMAT, "digest": manifest.digest, **asdict(manifest)})
-        for folder in {tmp, *(p for p in tmp.rglob("*") if p.is_dir())}:
+        for name, facts in manifest.files.items():
+            path = tmp / name
+            if not path.is_file() or path.stat().st_size != facts["bytes"]:
+                raise UserError(
+                    "what a rank wrote does not arrive where rank 0 looks",
+                    where=str(path),
+                    fix="set run.dir to a file system that all hosts share",
+                )
+        manifest.write(tmp)
+        for folder in (tmp / STATE, tmp):
             store.fsync_dir(folder)
-        final = tmp.with_name(tmp.name.removesuffix(store.TMP_SUFFIX))
-        shutil.rmtree(final, ignore_errors=True)
+        final = self.path(manifest.cursor.step)
+        self._discard(final)
         tmp.rename(final)
+        self.point_at(final)
+        with self._lock:
+            self._written = manifest.cursor.step
+            self._drop(self._written)
+        return final
+
+    def point_at(self, folder: Path) -> bool:
+        """Let `latest` be a checkpoint; returns whether it was not before."""
+        latest = self.folder / LATEST
+        if latest.is_symlink() and latest.readlink() == Path(folder.name):
+            store.fsync_dir(self.folder)
+            return False
         link = self.folder / (LATEST + store.TMP_SUFFIX)
         link.unlink(missing_ok=True)
-        link.symlink_to(final.name)
-        link.replace(self.folder / LATEST)
+        link.symlink_to(folder.name)
+        if latest.is_dir() and not latest.is_symlink():  # a copy that followed the link
+            self._discard(latest)
+        link.replace(latest)
         store.fsync_dir(self.folder)
-        written = manifest.cursor.step
-        kept = [step for step in self.steps() if step <= written][-self.keep_last :]
+        return True
+
+    def _drop(self, written: int) -> None:
+        """Remove what is not kept, and what lies beyond the checkpoint just written: the run went back behind it."""
+        consumed = {}
         for step in self.steps():
-            if step not in kept:  # too old, or a damaged later one that the run went back behind
-                shutil.rmtree(self.path(step))
-        return final
+            if step <= written:
+                try:
+                    consumed[step] = CheckpointManifest.load(self.path(step)).cursor.consumed
+                except UserError:
+                    continue
+        kept = retained(consumed, self.keep_last, self.milestone) | self._pinned
+        for step in self.steps():
+            if step not in kept:
+                self._discard(self.path(step))
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a checkpoint: at once for whoever looks for checkpoints, then file by file."""
+        if folder.exists():
+            gone = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{store.TMP_SUFFIX}")
+            folder.rename(gone)
+            shutil.rmtree(gone)
+
+    def pin(self, steps: Iterable[int]) -> list[int]:
+        """Keep these checkpoints, and only these, from being dropped; returns those of them that are there.
+
+        Those that were kept by an earlier call alone are dropped now.
+        """
+        with self._lock:
+            self._pinned = set(steps) & set(self.steps())
+            if self._written is not None:
+                self._drop(self._written)
+            return sorted(self._pinned)
 
     def path(self, step: int) -> Path:
         """Folder of the checkpoint of a step."""
-        return self.folder / f"step_{step:08d}"
+        return self.folder / folder_name(step)
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
@@ -200,39 +307,3 @@ class CheckpointStore:
             return []
         found = (_STEP.match(entry.name) for entry in self.folder.iterdir() if entry.is_dir())
         return sorted(int(match.group(1)) for match in found if match)
-
-    def newest_good(self, say: Callable[[str], None]) -> tuple[Path, CheckpointManifest] | None:
-        """The newest checkpoint whose every byte is right, or None if there is no checkpoint at all.
-
-        Damaged ones are passed over, and said.
-
-        Raises:
-            UserError: there are checkpoints, but none is whole. A run never restarts silently.
-        """
-        steps = self.steps()
-        problems = []
-        for step in reversed(steps):
-            folder = self.path(step)
-            try:
-                manifest = CheckpointManifest.load(folder)
-                manifest.verify(folder)
-            except UserError as error:
-                problems.append(str(error))
-                say(f"WARNING: checkpoint of step {step} passed over: {error}")
-                continue
-            return folder, manifest
-        if problems:
-            raise UserError(
-                f"none of the {len(steps)} checkpoints can be loaded (newest: {problems[0]})",
-                where=str(self.folder),
-                fix="restore one from a copy, or remove the folder to train from the beginning",
-            )
-        return None
-
-
-def flush_files(folder: Path) -> None:
-    """fsync every file below a folder."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())

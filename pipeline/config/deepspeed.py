@@ -43,6 +43,22 @@ def check_owned_keys(block: Mapping[str, Any]) -> None:
             raise ValueError(f"deepspeed.{key} is decided by {field}: set it there and remove it from deepspeed")
 
 
+def check_offload(block: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if the `deepspeed:` block takes state to where checkpoints do not find it."""
+    zero = block.get("zero_optimization")
+    zero = zero if isinstance(zero, Mapping) else {}
+    for name in ("offload_optimizer", "offload_param"):
+        target = zero.get(name)
+        if isinstance(target, Mapping) and (target.get("device") == "nvme" or target.get("ratio", 1) != 1):
+            raise ValueError(
+                f"deepspeed.zero_optimization.{name} must keep all of it on one device, cpu: checkpoints do not reach "
+                "what lies on NVMe, or what is offloaded in part"
+            )
+    for name in ("offload_optimizer.super_offload", "zenflow"):
+        if _has(zero, name):
+            raise ValueError(f"deepspeed.zero_optimization.{name} keeps state where checkpoints do not reach it")
+
+
 def accumulation_steps(config: EngineConfig, data_parallel: int) -> int:
     """Micro-batches per rank and optimizer step.
 
@@ -85,10 +101,9 @@ def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]
             "min_loss_scale": scale.minimum,
             "fp16_master_weights_and_grads": False,
         },
-        # An overflow check would skip steps behind the trainer's back; the trainer looks at loss and norm itself.
         "bf16": {
             "enabled": config.precision == "bf16",
-            "check_grad_overflow": False,
+            "check_grad_overflow": True,  # else ZeRO-2 does not leave out an update that is not finite
             "immediate_grad_update": False,
             "bf16_master_weights_and_grads": False,
             "bf16_optimizer_states": False,

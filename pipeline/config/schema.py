@@ -8,9 +8,10 @@ from pydantic import Field, model_validator
 
 from data_prep.configfile import Settings
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.deepspeed import check_owned_keys
+from pipeline.config.deepspeed import check_offload, check_owned_keys
 from pipeline.config.evaluate import ChoiceConfig, EvaluateConfig, HarnessConfig, PerplexityConfig
 from pipeline.config.fields import Share
+from pipeline.config.health import HealthConfig
 from pipeline.config.kernels import KernelConfig
 from pipeline.config.model import ModelConfig
 from pipeline.config.monitoring import LogConfig, ProfileConfig, SamplesConfig
@@ -29,6 +30,7 @@ from pipeline.config.train import (
     DataConfig,
     FinetuneBatchConfig,
     PretrainBatchConfig,
+    PretrainCheckpointConfig,
     PretrainValidationConfig,
     ValidationConfig,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "FinetuneConfig",
     "FinetuneScheduleConfig",
     "HarnessConfig",
+    "HealthConfig",
     "InitConfig",
     "KernelConfig",
     "LogConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "ParallelConfig",
     "PerplexityConfig",
     "PretrainBatchConfig",
+    "PretrainCheckpointConfig",
     "PretrainConfig",
     "PretrainScheduleConfig",
     "PretrainValidationConfig",
@@ -88,6 +92,7 @@ class EngineConfig(Settings):
     precision: Precision = "fp32"
     loss_scale: LossScaleConfig = LossScaleConfig()
     deepspeed: dict[str, Any] = Field(default_factory=dict)
+    health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()
     profile: ProfileConfig | None = None
     tracking: TrackingConfig = TrackingConfig()
@@ -95,6 +100,7 @@ class EngineConfig(Settings):
     @model_validator(mode="after")
     def _deepspeed_block(self) -> Self:
         check_owned_keys(self.deepspeed)
+        check_offload(self.deepspeed)
         return self
 
     @model_validator(mode="after")
@@ -115,6 +121,7 @@ class PretrainConfig(EngineConfig):
     train: PretrainBatchConfig
     schedule: PretrainScheduleConfig = PretrainScheduleConfig()
     validation: PretrainValidationConfig = PretrainValidationConfig()
+    checkpoint: PretrainCheckpointConfig = PretrainCheckpointConfig()
     samples: SamplesConfig | None = None
     cluster: ClusterConfig | None = None
 

@@ -114,12 +114,37 @@ class PretrainValidationConfig(ValidationConfig):
 
 
 class CheckpointConfig(Settings):
-    """When checkpoints are written and how many are kept.
+    """When checkpoints are written, which are kept, and where copies go.
 
     Attributes:
         every: steps between checkpoints; the last step always gets one.
-        keep_last: checkpoints kept.
+        keep_last: checkpoints kept, here and among the copies.
+        background: write beside the training, which then stands still only while the state is copied to memory.
+        upload: path or URL (fsspec) of a folder for copies of all runs' checkpoints, in a folder of the run's name
+            each; a run folder without checkpoints is restored from there.
     """
 
     every: Positive = 100
     keep_last: Positive = 2
+    background: bool = True
+    upload: str | None = None
+
+    @property
+    def milestone(self) -> int | None:
+        """Distance between checkpoints that are kept for ever, in the unit of the schedules."""
+        return None
+
+
+class PretrainCheckpointConfig(CheckpointConfig):
+    """Checkpoints of pretraining.
+
+    Attributes:
+        milestone_tokens: the first checkpoint at or beyond each multiple of so many tokens is kept for ever.
+    """
+
+    milestone_tokens: Positive | None = None
+
+    @property
+    def milestone(self) -> int | None:
+        """Distance between checkpoints that are kept for ever, in tokens."""
+        return self.milestone_tokens

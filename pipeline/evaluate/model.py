@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
 from data_prep.tokenizer import Tokenizer
 from pipeline.checkpoint.language_model import language_model
-from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, open_checkpoint
+from pipeline.checkpoint.reader import read_weights
+from pipeline.checkpoint.store import TOKENIZER, open_checkpoint
 from pipeline.model.gpt import GPT
 from pipeline.model.loss import IGNORE, token_nll
 
@@ -67,7 +67,7 @@ class Scorer:
     def __init__(self, checkpoint: str, batch_size: int) -> None:
         folder, self.manifest = open_checkpoint(checkpoint)
         model = GPT(*language_model(self.manifest, dropout=0.0, where=checkpoint))
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(read_weights(folder, self.manifest))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = Tokenizer.load(str(folder / TOKENIZER))
         self.model = model.to(self.device).eval()

@@ -59,6 +59,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             **environment_tags(),
             **upstream_tags({**manifest.lineage, manifest.kind: manifest.digest}),
             "config_sha": config_sha(config),
+            "tokenizer_sha256": manifest.tokenizer_sha256,
         },
         inputs=_inputs(config),
     )

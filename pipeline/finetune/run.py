@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from safetensors.torch import load_file
-
 from data_prep import store
 from data_prep.tokenizer import Tokenizer
 from pipeline import distributed
 from pipeline.checkpoint.language_model import language_model
-from pipeline.checkpoint.store import TOKENIZER, WEIGHTS, open_checkpoint
+from pipeline.checkpoint.reader import read_weights
+from pipeline.checkpoint.store import TOKENIZER, open_checkpoint
 from pipeline.complete import TASK_SPLITS, made_from, result_of
 from pipeline.config.schema import FinetuneConfig
 from pipeline.distributed import on_main
 from pipeline.finetune.heads import Classifier
 from pipeline.finetune.task import Examples, Task
+from pipeline.model.sizes import parameter_count
 from pipeline.tracking import DatasetInput
 from pipeline.train.engine import Engine
 from pipeline.train.job import Job
 from pipeline.train.metrics import classification
-from pipeline.train.session import run_job, say_on
+from pipeline.train.session import join, run_job, say_on
 from pipeline.train.validation import validate
 from pipeline.train.zero_engine import ZeroEngine
 
@@ -31,11 +31,12 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
 
     Raises:
         UserError: the checkpoint, the task or a setting cannot be used.
+        RunEnd: the run ended early.
     """
     done = result_of(config)
     if done is not None:
         return done
-    world = distributed.init(config.parallel.timeout_minutes)
+    world = join(config)
     config.parallel.check_ranks(config.precision, world.size, world.device.type)
     say = say_on(world)
     folder, manifest = on_main(world, lambda: open_checkpoint(config.init.checkpoint))
@@ -55,7 +56,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     }
     pretrained = config.init.weights == "pretrained"
     module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout, config.kernels)
-    module.start_from(load_file(folder / WEIGHTS) if pretrained else None, config.run.seed)
+    module.start_from(read_weights(folder, manifest) if pretrained else None, config.run.seed)
     units = math.ceil(config.train.epochs * len(sets["train"]))
     say(
         f"{config.run.name}: {config.task.name}, {len(task.labels)} labels, {config.init.weights} weights; "
@@ -74,6 +75,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         units=units,
         metrics=classification,
         lineage={**manifest.lineage, **upstream, "task": task.digest},
+        parameters=parameter_count(shape, vocab_size),
     )
     result = run_job(
         config,

@@ -129,10 +129,6 @@ class Topology:
             if rank in ranks:
                 self.tensor = TensorGroup(group, ranks.index(rank), len(ranks))
 
-    def first_of_stage(self, stage: int) -> int:
-        """The rank of the first copy's first tensor-parallel rank in a stage."""
-        return int(self.grid.get_rank(pipe=stage, data=0, model=0))
-
 
 class Stages(PipelineModule):  # type: ignore[misc]
     """This rank's part of a model.
@@ -178,16 +174,17 @@ class Stages(PipelineModule):  # type: ignore[misc]
         self._set_bounds(*list(pairwise(self.parts))[self.stage_id])
 
     def canonical_parameters(self) -> dict[str, nn.Parameter]:
-        """Canonical name -> this rank's part of the parameter, for those whose first holder is this stage."""
+        """Canonical name -> this rank's part of the parameter."""
         found = {}
         for name, parameter in self.named_parameters():
             owner, _, rest = name.partition(".layer.")
-            if owner == f"tied_modules.{_TIED}":
-                if self.stage_id == 0:
-                    found[f"{EMBEDDING}.{rest}"] = parameter
-            else:
-                found[f"{self._layer_specs[int(owner)].name}.{rest}"] = parameter
+            tied = owner == f"tied_modules.{_TIED}"
+            found[f"{EMBEDDING if tied else self._layer_specs[int(owner)].name}.{rest}"] = parameter
         return found
+
+    def first_holds(self, name: str) -> bool:
+        """Whether this stage is the first that holds a parameter of `canonical_parameters`: the tied one has two."""
+        return self.stage_id == 0 or not name.startswith(f"{EMBEDDING}.")
 
 
 def loss_function(

@@ -1,37 +1,36 @@
-"""What this machine lacks, and what that costs; looks, and changes nothing."""
+"""What this machine lacks, and what each lack costs, one line each."""
 
 from __future__ import annotations
 
-import os
-import resource
-import shutil
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-PACKAGES = {
-    "torch": "nothing trains",
-    "deepspeed": "nothing trains",
-    "mlflow": "runs are in their folders only, not in a tracking server; set tracking.mlflow=false",
-    "safetensors": "no checkpoints",
+from packaging.requirements import Requirement
+
+from pipeline.plan.machine import Facts
+
+PYTHON = (3, 11)
+OPTIONAL = {
+    "mlflow": "runs are in their folders only: set tracking.mlflow=false, and send them later from elsewhere",
     "fastokens": "tokens are encoded by tokenizers, slower",
     "gigatoken": "tokenizers are trained by tokenizers, slower",
-    "lm-eval": "no tasks of the evaluation harness; pip install 'webtext-pipeline[harness]'",
-    "s3fs": "no s3:// paths; pip install 'webtext-pipeline[s3]'",
-    "ray": "no data preparation on Ray; pip install 'webtext-pipeline[ray]'",
+    "matplotlib": "no plots in reports and comparisons",
 }
-"""Package -> what its absence costs."""
-
+"""Requirement -> what its absence costs; without another one of this project's requirements something stops."""
 COMMANDS = {
-    "nvidia-smi": "no GPU: training runs on the CPU",
-    "cc": "no C compiler: parallel.compile=true and banded attention on GPUs fail",
-    "srun": "no Slurm: several nodes need the deepspeed launcher and a hostfile",
+    "nvcc": "CUDA operators of DeepSpeed (fused, offloaded to the host) cannot be built",
+    "c++": "parallel.compile=true fails, and so do DeepSpeed's operators for offloading",
+    "ninja": "DeepSpeed cannot build its operators for offloading",
+    "srun": "no Slurm: several nodes need `deepspeed --hostfile`, which needs ssh",
+    "ssh": "the deepspeed launcher cannot start other nodes without Slurm",
+    "pdsh": "`deepspeed --hostfile` needs it, or --launcher openmpi",
     "git": "runs do not record the commit of the code",
 }
 """Command -> what its absence costs."""
-SHARED_MEMORY, OPEN_FILES, DISK = 2**30, 4096, 20 * 2**30
+GIB = 2**30
+SHARED_MEMORY, DISK, MEMORY = GIB, 20 * GIB, 8 * GIB
+OPEN_FILES, THREADS = 4096, 4
+PINNED = GIB
 
 
 @dataclass(frozen=True)
@@ -40,78 +39,103 @@ class Finding:
 
     Attributes:
         name: of it.
-        found: version, place or size; None if it is missing or too small.
-        cost: what its absence costs.
+        found: version, place or size; None if it is missing, too small or wrong.
+        cost: what that costs.
+        fatal: whether no run is possible without it.
     """
 
     name: str
     found: str | None
-    cost: str
+    cost: str = ""
+    fatal: bool = False
 
 
-def _package(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _check(name: str, fine: bool, found: str, cost: str, fatal: bool = False) -> Finding:
+    return Finding(name, found if fine else None, cost, fatal)
 
 
-def gpus() -> list[str]:
-    """Name and memory of the GPUs that `nvidia-smi` sees."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
-
-
-def _room(path: str) -> int:
-    return shutil.disk_usage(path).free if Path(path).is_dir() else 0
-
-
-def examine(
-    package: Callable[[str], str | None] = _package,
-    command: Callable[[str], str | None] = shutil.which,
-    seen: Callable[[], list[str]] = gpus,
-    free: Callable[[str], int] = _room,
-    environment: Mapping[str, str] = os.environ,
-) -> list[Finding]:
-    """Look at packages, commands, GPUs, memory and disk.
-
-    Args:
-        package: name -> version or None.
-        command: name -> path or None.
-        seen: the GPUs.
-        free: folder -> free bytes.
-        environment: of the process.
-    """
-    found = [Finding(name, package(name), cost) for name, cost in PACKAGES.items()]
-    found += [Finding(name, command(name), cost) for name, cost in COMMANDS.items()]
-    devices = seen()
-    if command("nvidia-smi") is not None:
-        shown = f"{len(devices)}: {devices[0]}" if devices else None
-        found.append(Finding("GPUs", shown, "nvidia-smi sees none: training runs on the CPU"))
-        if len(devices) > 1:
-            room = free("/dev/shm")
-            shown = f"{room / 2**30:.1f} GiB" if room >= SHARED_MEMORY else None
-            found.append(Finding("/dev/shm", shown, "less than 1 GiB free: NCCL fails to start between GPUs of a node"))
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    few = files != resource.RLIM_INFINITY and files < OPEN_FILES
-    found.append(
-        Finding("open files", None if few else str(files), f"{files} only: datasets of many shards; ulimit -n")
+def _software(facts: Facts) -> Iterator[Finding]:
+    version = ".".join(map(str, facts.python))
+    yield _check("Python", facts.python[:2] >= PYTHON, version, f"{version}: 3.11 is the oldest that runs", True)
+    right = []
+    for text, installed in facts.packages.items():
+        need = Requirement(text)
+        if installed is None:
+            cost = OPTIONAL.get(need.name, "not installed: pip install -e .")
+            yield Finding(need.name, None, cost, need.name not in OPTIONAL)
+            continue
+        if need.specifier.contains(installed, prereleases=True):
+            right.append(f"{need.name} {installed}")
+        else:
+            cost = f"{installed} is outside the tested {need.specifier}: anything may differ, numbers first"
+            yield Finding(need.name, None, cost)
+    if right:
+        yield Finding("packages within their tested ranges", f"{len(right)}: {', '.join(right)}")
+    yield _check(
+        "import of torch and deepspeed", facts.torch is not None, "works", f"fails ({facts.import_error})", fatal=True
     )
-    room = free(".")
-    shown = f"{room / 2**30:.0f} GiB free" if room >= DISK else None
-    found.append(Finding("disk", shown, f"{room / 2**30:.1f} GiB free here: checkpoints may not fit; set run.dir"))
-    if "MLFLOW_TRACKING_URI" in environment:
-        found.append(Finding("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"], ""))
-    return found
+
+
+def _gpus(facts: Facts) -> Iterator[Finding]:
+    if not facts.gpus:
+        why = "nvidia-smi sees none" if facts.commands.get("nvidia-smi") else "no NVIDIA driver (nvidia-smi is missing)"
+        yield Finding("GPU", None, f"{why}: training runs on the CPU, some hundred times slower")
+        return
+    yield Finding("GPU", f"{len(facts.gpus)}: {facts.gpus[0]}")
+    if facts.torch is None:
+        return
+    build = facts.torch["cuda"]
+    why = "torch was built without CUDA" if build is None else f"the driver is too old for CUDA {build} of torch"
+    yield _check("torch on the GPU", facts.torch["available"], f"CUDA {build}", f"{why}: training runs on the CPU")
+    if not facts.torch["available"]:
+        return
+    yield _check("bf16", facts.torch["bf16"], "yes", "GPUs older than A100: precision fp16 or fp32 only")
+    several = "more than one GPU cannot be used"
+    nccl = facts.torch["nccl"]
+    yield _check("NCCL", nccl is not None, ".".join(map(str, nccl or ())), f"torch has none: {several}")
+    room = f"{facts.shared_memory / GIB:.1f} GiB free"
+    cost = f"{room}: NCCL fails to start between GPUs of a node; containers: --shm-size=8g"
+    yield _check("/dev/shm", facts.shared_memory >= SHARED_MEMORY, room, cost)
+    per_gpu = facts.cpus / len(facts.gpus)
+    cost = f"{per_gpu:.1f} for each GPU: reading data, checkpoints and the tracker slow steps down"
+    yield _check("CPU threads", per_gpu >= THREADS, str(facts.cpus), cost)
+    up = ", ".join(facts.infiniband)
+    yield _check("InfiniBand", bool(up), up, "no port is up: several nodes talk over Ethernet, many times slower")
+    locked = facts.locked_memory
+    limit = "no limit" if locked < 0 else f"{locked / GIB:.2f} GiB"
+    cost = f"{limit}: InfiniBand and pinned buffers may fail; ulimit -l unlimited"
+    yield _check("locked memory", locked < 0 or locked >= PINNED, limit, cost)
+
+
+def _rest(facts: Facts) -> Iterator[Finding]:
+    for name, cost in COMMANDS.items():
+        if name != "nvcc" or facts.gpus:
+            path = facts.commands.get(name)
+            yield _check(name, path is not None, path or "", cost)
+    if not facts.gpus:
+        yield _check("CPU threads", facts.cpus > 1, str(facts.cpus), "one: data and tracker take time from training")
+    files = "no limit" if facts.open_files < 0 else str(facts.open_files)
+    few = 0 <= facts.open_files < OPEN_FILES
+    yield _check("open files", not few, files, f"{files}: datasets of many shards fail; ulimit -n {OPEN_FILES}")
+    disk = f"{facts.disk / GIB:.1f} GiB free"
+    yield _check("disk", facts.disk >= DISK, disk, f"{disk} here: checkpoints may not fit; set run.dir")
+    memory = f"{facts.memory / GIB:.1f} GiB free"
+    yield _check("memory", facts.memory >= MEMORY, memory, f"{memory}: large models and checkpoints on the CPU fail")
+    cost = f"{facts.tracking_error}: runs go on, in their folders; send them later: python launch/track.py sync RUN_DIR"
+    yield _check(f"MLflow at {facts.tracking}", facts.tracking_error is None, "reachable", cost)
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """Everything that training looks for on a machine."""
+    return [*_software(facts), *_gpus(facts), *_rest(facts)]
 
 
 def text(findings: list[Finding]) -> str:
-    """One line a finding; what is missing first."""
-    lacking = [f"missing  {one.name}: {one.cost}" for one in findings if one.found is None]
-    return "\n".join([*lacking, *(f"ok       {one.name}: {one.found}" for one in findings if one.found is not None)])
+    """One line a finding: what stops a run, what is missing, what is there."""
+    lacking = [one for one in findings if one.found is None]
+    lines = [f"stops    {one.name}: {one.cost}" for one in lacking if one.fatal]
+    lines += [f"missing  {one.name}: {one.cost}" for one in lacking if not one.fatal]
+    lines += [f"ok       {one.name}: {one.found}" for one in findings if one.found is not None]
+    if not any(one.fatal for one in lacking):
+        return "\n".join([*lines, "A run is possible here."])
+    return "\n".join([*lines, "No run is possible here."])

@@ -14,6 +14,9 @@ from pipeline.plan.time import step_seconds
 from pipeline.train.batch_schedule import BatchSchedule
 from pipeline.train.schedule import learning_rate
 
+CHECKPOINT_BYTES = 12
+"""Of a parameter in a checkpoint: fp32 weight and two moments, whatever the precision."""
+
 
 @dataclass(frozen=True)
 class Length:
@@ -58,10 +61,11 @@ class Checkpoint:
     """A checkpoint on the disk.
 
     Attributes:
-        bytes: of one: fp32 canonical weights, and the engine's shards: weights, fp32 masters and two moments.
-        seconds: to write one, nothing overlapped.
-        kept_bytes: of all that are kept, and the one being written.
-        share: of the run's time that writing takes.
+        bytes: of one: fp32 weights and two moments.
+        seconds: to write one.
+        kept_bytes: of all that are kept, milestones included, and the one being written.
+        share: of the run's time for which it stands still: while one is written, or, with `checkpoint.background`, as
+            far as that takes longer than the steps between two.
     """
 
     bytes: int
@@ -113,9 +117,12 @@ def ramp_table(config: PretrainConfig, job: Job, cluster: ClusterConfig, tokens:
     return found
 
 
-def checkpoint(config: PretrainConfig, job: Job, cluster: ClusterConfig) -> Checkpoint:
-    """Size and time of a checkpoint, and what all of them take."""
-    size = parameter_count(job.model, job.vocab_size) * (4 + job.element + 12)
+def checkpoint(config: PretrainConfig, job: Job, cluster: ClusterConfig, tokens: int | None = None) -> Checkpoint:
+    """Size and time of a checkpoint, and what all of them take; `tokens` are those of the run, if known."""
+    settings = config.checkpoint
+    size = parameter_count(job.model, job.vocab_size) * CHECKPOINT_BYTES
     seconds = size / (cluster.storage_gb * 1e9)
-    between = config.checkpoint.every * step_seconds(job, cluster)
-    return Checkpoint(size, seconds, size * (config.checkpoint.keep_last + 1), seconds / (seconds + between))
+    between = settings.every * step_seconds(job, cluster)
+    stalled = max(0.0, seconds - between) if settings.background else seconds
+    milestones = tokens // settings.milestone if tokens is not None and settings.milestone is not None else 0
+    return Checkpoint(size, seconds, size * (settings.keep_last + milestones + 1), stalled / (stalled + between))

@@ -79,16 +79,20 @@ class Plan:
 
 
 def launch_line(path: str, settings: Sequence[str], cluster: ClusterConfig, seconds: float | None) -> str:
-    """The command that starts a run: the launcher on one node, a Slurm request on several."""
-    words = ["launch/pretrain.py", path, *(one for one in settings if not one.startswith("cluster."))]
+    """The command that starts a run: the launcher on one node, a Slurm job on several.
+
+    The job is requeued at its time limit: the limit is no more than a guess of the whole run with some reserve.
+    """
+    words = [path, *(one for one in settings if not one.startswith("cluster."))]
     if cluster.nodes == 1:
-        return shlex.join(["deepspeed", "--num_accelerators", str(cluster.gpus_per_node), *words])
+        launcher = ["deepspeed", "--num_accelerators", str(cluster.gpus_per_node), "launch/pretrain.py"]
+        return shlex.join([*launcher, *words])
     request = [f"--nodes={cluster.nodes}", f"--ntasks-per-node={cluster.gpus_per_node}"]
-    request += [f"--gpus-per-node={cluster.gpus_per_node}", "--exclusive"]
+    request.append(f"--gpus-per-node={cluster.gpus_per_node}")
     if seconds is not None:
         hours = max(1, -int(-seconds * RESERVE // 3600))
         request.append(f"--time={hours // 24}-{hours % 24:02d}:00:00")
-    return shlex.join(["sbatch", *request, "--wrap", shlex.join(["srun", "python", *words])])
+    return shlex.join(["sbatch", *request, "slurm/pretrain.sbatch", *words])
 
 
 def in_full(inputs: Inputs, one: Choice, path: str, settings: Sequence[str]) -> Planned:
@@ -111,7 +115,7 @@ def in_full(inputs: Inputs, one: Choice, path: str, settings: Sequence[str]) -> 
         length=whole,
         ramp=ramp_table(config, job, cluster, inputs.tokens) if inputs.tokens is not None else [],
         ramp_line=batches.describe(inputs.tokens) if inputs.tokens is not None else None,
-        checkpoint=checkpoint(config, job, cluster),
+        checkpoint=checkpoint(config, job, cluster, inputs.tokens),
         cost=cost,
         launch=launch_line(path, settings, cluster, whole.seconds if whole is not None else None),
     )

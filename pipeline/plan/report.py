@@ -68,8 +68,8 @@ def _planned(planned: Planned, usable: int) -> Iterator[str]:
         yield f"  cost: {planned.cost:,.0f} at cluster.price for a GPU and hour"
     disk = planned.checkpoint
     yield (
-        f"  checkpoint: {disk.bytes / 1e9:,.1f} GB in {duration(disk.seconds)}, {disk.share:.1%} of the time; up to "
-        f"{disk.kept_bytes / 1e9:,.1f} GB kept"
+        f"  checkpoint: {disk.bytes / 1e9:,.1f} GB in {duration(disk.seconds)}, for which training stands still "
+        f"{disk.share:.1%} of the time; up to {disk.kept_bytes / 1e9:,.1f} GB kept"
     )
     if planned.ramp_line:
         yield f"  {planned.ramp_line}"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
+from pipeline.tracking.connection import connect
 from pipeline.tracking.data_runs import ORDER_TAG, PREFIX, ROOT_TAG
-from pipeline.tracking.mlflow import STEP_METRIC, cannot_use, connect
+from pipeline.tracking.mlflow import STEP_METRIC, cannot_use
 from pipeline.tracking.uri import shown, sqlite_path
 
 if TYPE_CHECKING:

@@ -18,8 +18,10 @@ DATASET_DIGEST_TAG = "dataset_digest"
 TASK_DIGEST_TAG = "task_digest"
 MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG, TASK_DIGEST_TAG)
 """Tags under which a run names what it made."""
+MODEL_STAGES = ("pretrain", "finetune")
+"""Stages whose checkpoints are logged models, under the digest that later stages name."""
 _PREFIX, _RUN_ID = "upstream.", ".run_id"
-_PACKAGES = ("torch", "deepspeed", "mlflow", "pyarrow", "tokenizers")
+_PACKAGES = ("webtext-pipeline", "torch", "deepspeed", "numpy", "safetensors", "tokenizers", "pyarrow", "mlflow")
 
 
 def upstream_tags(digests: Mapping[str, str]) -> dict[str, str]:

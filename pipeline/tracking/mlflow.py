@@ -1,22 +1,19 @@
-"""Brings an MLflow store up to date with a run folder. The only module that imports mlflow, and it does so late.
+"""Brings an MLflow store up to date with a run folder. mlflow is imported late, and in this package only.
 
 What a store already has is asked of the store itself, whenever it is reached anew: for each metric it names the last
 step (= tokens) it holds, and only later records are sent. So nothing is lost or sent twice, whether the store was away,
-the process was killed between a request and its answer, or the run was resumed and does some steps a second time. Each
-batch is one transaction in MLflow's SQL stores; identical points (same name, time, step, value) are kept once.
+the process was killed between a request and its answer, or the run does some steps a second time, behind a resume or a
+roll-back: MLflow cannot take points back, so of those steps it keeps what it has, while `metrics.jsonl` holds what came
+later. Each batch is one transaction in MLflow's SQL stores; identical points (same name, time, step, value) are kept
+once.
 """
 
 from __future__ import annotations
 
-import fcntl
 import getpass
-import logging
 import os
-import re
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,11 @@ from typing import TYPE_CHECKING, Any
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
 from pipeline.tracking import lineage
-from pipeline.tracking.runfolder import MLFLOW_FILE, DatasetInput, RunRecord, read_metrics
+from pipeline.tracking.connection import BATCH_METRICS, connect, log_metrics, metric_key
+from pipeline.tracking.models import find_model, send_checkpoints
+from pipeline.tracking.runfolder import METRICS_FILE, MLFLOW_FILE, SYSTEM_FILE, DatasetInput, RunRecord, read_metrics
+from pipeline.tracking.settle import settle
+from pipeline.tracking.system import PREFIX as SYSTEM
 from pipeline.tracking.uri import reason, shown, sqlite_path
 
 if TYPE_CHECKING:
@@ -33,55 +34,11 @@ if TYPE_CHECKING:
 
 UID_TAG = "run_uid"
 STEP_METRIC = "progress/optimizer_step"
-_BATCH_METRICS, _BATCH_OTHERS = 1000, 100  # the REST API's limits for one log_batch
-_KEY_CHARS, _PARAM_CHARS, _TAG_CHARS, _DIGEST_CHARS = 250, 6000, 5000, 32
+EVALUATION = "evaluate"
+"""The stage whose scores are also those of the model that it was made from."""
+_BATCH_OTHERS = 100  # params or tags: the REST API's limit for one log_batch
+_PARAM_CHARS, _TAG_CHARS, _DIGEST_CHARS = 6000, 5000, 32
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-
-
-def connect(uri: str) -> MlflowClient:
-    """A client whose SQLite store, if it is one, exists and has its tables.
-
-    Raises:
-        Exception: whatever mlflow raises when the store cannot be used.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from mlflow.tracking import MlflowClient
-
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    database = sqlite_path(uri)
-    if database is None:
-        return MlflowClient(tracking_uri=uri)
-    # Processes that create one SQLite store at the same time break each other's migrations, and one that is killed in
-    # the middle leaves a store that never works: so one at a time, and under a name that counts only when it is done.
-    with _locked(database.with_name(database.name + ".lock")):
-        if not database.exists():
-            for left in database.parent.glob(f"{database.name}.*{store.TMP_SUFFIX}"):
-                left.unlink()
-            # A name of its own each time, as mlflow keeps what it opened under a name for the life of the process.
-            new = database.with_name(f"{database.name}.{uuid.uuid4().hex}{store.TMP_SUFFIX}")
-            MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
-            new.replace(database)
-        client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)
-    return client
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -102,13 +59,15 @@ class SyncResult:
 
 
 def sync(run_dir: str | Path, uri: str) -> SyncResult:
-    """Send what `uri` does not have yet of a run folder; safe to repeat.
+    """Send what `uri` does not have yet of a run folder; safe to repeat, and while the run goes on.
+
+    A run whose process was killed without a word is marked KILLED first.
 
     Raises:
         UserError: no run folder, or the store cannot be used.
     """
     folder = Path(run_dir)
-    RunRecord.load(folder)
+    settle(folder)
     try:
         return Mirror(folder, uri).push()
     except UserError:
@@ -131,10 +90,12 @@ class _Bound:
 
     def __init__(self, run: Run) -> None:
         self.run_id, self.experiment_id = str(run.info.run_id), str(run.info.experiment_id)
-        self.status = str(run.info.status)
+        self.status, self.stage = str(run.info.status), run.data.tags.get("stage", "")
         self.params, self.tags = dict(run.data.params), dict(run.data.tags)
         self.latest = {m.key: (int(m.step), float(m.value)) for m in run.to_proto().data.metrics}
         self.inputs = {(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs} if run.inputs else set()
+        self.models_in = {str(i.model_id) for i in run.inputs.model_inputs} if run.inputs else set()
+        self.models_out = {str(o.model_id) for o in run.outputs.model_outputs} if run.outputs else set()
 
 
 class Mirror:
@@ -150,9 +111,12 @@ class Mirror:
         self._client: MlflowClient | None = None
         self._bound: _Bound | None = None
         self._described = ""
-        self._offset = 0
-        self._tokens = 0
+        self._rewind()
         self._artifacts: dict[str, str] = {}
+
+    def _rewind(self) -> None:
+        self._offset = self._system_offset = self._tokens = 0
+        self._file: tuple[int, ...] = ()
 
     def push(self) -> SyncResult:
         """Send all that the folder holds and the store lacks.
@@ -171,14 +135,16 @@ class Mirror:
         record = RunRecord.load(self._dir)
         if self._bound is None:
             self._bound = self._bind(client, record)
-            self._offset, self._tokens, self._described = 0, 0, ""
+            self._rewind()
+            self._described = ""
         bound = self._bound
         described = record.digest
         if described != self._described:
             self._describe(client, bound, record)
-        points = self._send_metrics(client, bound)
+        points = self._send_metrics(client, bound, record) + self._send_system(client, bound, record)
         if described != self._described:
             self._send_artifacts(client, bound, record)
+            send_checkpoints(client, bound.experiment_id, bound.run_id, self._dir, record, bound.models_out)
             points += self._end(client, bound, record)
             self._described = described
         self._acknowledge(bound)
@@ -187,7 +153,7 @@ class Mirror:
     def _bind(self, client: MlflowClient, record: RunRecord) -> _Bound:
         experiment_id = _experiment(client, self._uri, record.experiment)
         # The tag travels with the creation of the run, so a run made just before a crash is found, not made twice.
-        run = find_run(client, experiment_id, {UID_TAG: record.id})
+        run = _only_run(client, experiment_id, record.id)
         if run is None:
             run = client.create_run(
                 experiment_id,
@@ -204,11 +170,11 @@ class Mirror:
     def _describe(self, client: MlflowClient, bound: _Bound, record: RunRecord) -> None:
         from mlflow.entities import Param, RunTag
 
-        params = {_key(k): v[:_PARAM_CHARS] for k, v in record.params.items()}
-        tags = {_key(k): v[:_TAG_CHARS] for k, v in record.tags.items()}
+        params = {metric_key(k): v[:_PARAM_CHARS] for k, v in record.params.items()}
+        tags = {metric_key(k): v[:_TAG_CHARS] for k, v in record.tags.items()}
         # MLflow's params never change; a resume with another setting shows as a tag.
-        tags.update({_key(f"changed.{k}"): v for k, v in params.items() if bound.params.get(k, v) != v})
-        tags.update(self._upstream_run_ids(client, bound, tags))
+        tags.update({metric_key(f"changed.{k}"): v for k, v in params.items() if bound.params.get(k, v) != v})
+        tags.update(self._upstream(client, bound, tags))
         new_params = [Param(k, v) for k, v in params.items() if k not in bound.params]
         new_tags = [RunTag(k, v) for k, v in tags.items() if bound.tags.get(k) != v]
         for i in range(0, max(len(new_params), len(new_tags)), _BATCH_OTHERS):
@@ -224,33 +190,66 @@ class Mirror:
             client.update_run(bound.run_id, status="RUNNING")
             bound.status = "RUNNING"
 
-    def _upstream_run_ids(self, client: MlflowClient, bound: _Bound, tags: dict[str, str]) -> dict[str, str]:
+    def _upstream(self, client: MlflowClient, bound: _Bound, tags: dict[str, str]) -> dict[str, str]:
+        """Link the logged models that the run was made from; tags with the ids of the runs that made its inputs."""
+        from mlflow.entities import LoggedModelInput
+
         found = {}
-        for key, digest in lineage.upstream_of(tags).items():
-            id_key = lineage.run_id_tag(key)
+        for stage, digest in lineage.upstream_of(tags).items():
+            id_key = lineage.run_id_tag(stage)
+            model = find_model(client, bound.experiment_id, digest) if stage in lineage.MODEL_STAGES else None
+            if model is not None and model.model_id not in bound.models_in:
+                client.log_inputs(bound.run_id, models=[LoggedModelInput(model.model_id)])
+                bound.models_in.add(model.model_id)
+                if bound.stage == EVALUATION:  # what was sent without the model goes to it; the run keeps it once
+                    bound.latest.clear()
+                    self._rewind()
             if id_key not in bound.tags:
                 run = find_made(client, bound.experiment_id, digest)
-                if run is not None:
-                    found[id_key] = str(run.info.run_id)
+                maker = run.info.run_id if run is not None else model.source_run_id if model is not None else None
+                if maker is not None:
+                    found[id_key] = str(maker)
         return found
 
-    def _send_metrics(self, client: MlflowClient, bound: _Bound) -> int:
+    def _send_metrics(self, client: MlflowClient, bound: _Bound, record: RunRecord) -> int:
+        from mlflow.entities import Metric
+
+        path = self._dir / METRICS_FILE
+        # A file that was cut back is another file: what was read of the old one says nothing of it.
+        file = (path.stat().st_ino, record.cuts) if path.exists() else ()
+        if file != self._file:
+            self._offset = self._tokens = 0
+            self._file = file
+        # Scores of an evaluation are those of the model, too.
+        model = next(iter(bound.models_in)) if bound.stage == EVALUATION and len(bound.models_in) == 1 else None
+        batch: list[Metric] = []
+        sent = 0
+        for end, line in read_metrics(self._dir, self._offset):
+            for name, value in {**line.metrics, STEP_METRIC: float(line.step)}.items():
+                key = metric_key(name)
+                if line.tokens > bound.latest.get(key, (-1, 0.0))[0]:
+                    batch.append(Metric(key, value, line.time_ms, line.tokens, model_id=model))
+                    bound.latest[key] = (line.tokens, value)
+            self._offset, self._tokens = end, max(self._tokens, line.tokens)
+            if len(batch) >= BATCH_METRICS:
+                sent += log_metrics(client, bound.run_id, batch)
+                batch = []
+        return sent + log_metrics(client, bound.run_id, batch)
+
+    def _send_system(self, client: MlflowClient, bound: _Bound, record: RunRecord) -> int:
+        """The state of the machine; its step is the number of seconds since the run began."""
         from mlflow.entities import Metric
 
         batch: list[Metric] = []
-        sent = 0
-        for end, record in read_metrics(self._dir, self._offset):
-            moment = round(record.time * 1000)
-            for name, value in {**record.metrics, STEP_METRIC: float(record.step)}.items():
-                key = _key(name)
-                if record.tokens > bound.latest.get(key, (-1, 0.0))[0]:
-                    batch.append(Metric(key, value, moment, record.tokens))
-                    bound.latest[key] = (record.tokens, value)
-            self._offset, self._tokens = end, max(self._tokens, record.tokens)
-            if len(batch) >= _BATCH_METRICS:
-                sent += _log_metrics(client, bound.run_id, batch)
-                batch = []
-        return sent + _log_metrics(client, bound.run_id, batch)
+        for end, line in read_metrics(self._dir, self._system_offset, SYSTEM_FILE):
+            second = max(0, line.time_ms - record.start_time_ms) // 1000
+            for name, value in line.metrics.items():
+                key = metric_key(name)
+                if second > bound.latest.get(key, (-1, 0.0))[0]:
+                    batch.append(Metric(key, value, line.time_ms, second))
+                    bound.latest[key] = (second, value)
+            self._system_offset = end
+        return log_metrics(client, bound.run_id, batch)
 
     def _send_artifacts(self, client: MlflowClient, bound: _Bound, record: RunRecord) -> None:
         known = _read_acknowledged(self._dir).get(shown(self._uri), {}).get("artifacts", {})
@@ -269,12 +268,14 @@ class Mirror:
         from mlflow.entities import Metric
 
         moment = record.end_time_ms or time.time_ns() // 1_000_000
-        last = max([self._tokens, *(step for step, _ in bound.latest.values())], default=0)
-        final = {_key(name): value for name, value in record.final.items()}
+        steps = [step for key, (step, _) in bound.latest.items() if not key.startswith(SYSTEM)]
+        last = max([self._tokens, *steps], default=0)
+        final = {metric_key(name): value for name, value in record.final.items()}
         new = {key: value for key, value in final.items() if bound.latest.get(key, (0, None))[1] != value}
-        sent = _log_metrics(client, bound.run_id, [Metric(k, v, moment, last) for k, v in new.items()])
+        sent = log_metrics(client, bound.run_id, [Metric(k, v, moment, last) for k, v in new.items()])
         bound.latest.update({key: (last, value) for key, value in new.items()})
         if record.status != "RUNNING" and record.status != bound.status:
+            _only_run(client, bound.experiment_id, record.id)
             client.set_terminated(bound.run_id, record.status, record.end_time_ms)
             bound.status = record.status
         return sent
@@ -329,6 +330,17 @@ def find_run(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> 
     return runs[0] if runs else None
 
 
+def _only_run(client: MlflowClient, experiment_id: str, uid: str) -> Run | None:
+    """The run that mirrors a folder. A request to make it may reach a slow server after its sender gave up and made
+    another; of several the one that was made last is empty, and is deleted."""
+    found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
+    runs: list[Run] = sorted(found, key=lambda run: (-len(run.data.metrics), run.info.run_id))
+    for run in runs[1:]:
+        if not run.data.metrics:
+            client.delete_run(run.info.run_id)
+    return runs[0] if runs else None
+
+
 def find_made(client: MlflowClient, experiment_id: str, digest: str) -> Run | None:
     """The newest run that made the thing with this digest."""
     for tag in lineage.MADE_TAGS:
@@ -336,12 +348,6 @@ def find_made(client: MlflowClient, experiment_id: str, digest: str) -> Run | No
         if run is not None:
             return run
     return None
-
-
-def _log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> int:
-    for i in range(0, len(metrics), _BATCH_METRICS):
-        client.log_batch(run_id, metrics=metrics[i : i + _BATCH_METRICS])
-    return len(metrics)
 
 
 def _dataset_input(item: DatasetInput) -> Any:
@@ -362,8 +368,3 @@ def _mlflow_tags(record: RunRecord) -> dict[str, str]:
     if "git_commit" in record.tags:
         tags["mlflow.source.git.commit"] = record.tags["git_commit"]
     return tags
-
-
-def _key(name: str) -> str:
-    """A name that MLflow takes: letters, digits, `_-. :/`."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)[:_KEY_CHARS]

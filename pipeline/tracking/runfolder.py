@@ -3,12 +3,14 @@
 `run.json` is replaced atomically. `metrics.jsonl` is append-only, one JSON object a line:
 `{"step": optimizer step, "tokens": consumed tokens, "time": unix seconds, "metrics": {name: value}}`; a value that JSON
 has no number for is written as the string "nan", "inf" or "-inf". A last line without its newline is one that a crash
-cut short, and does not count.
+cut short, and does not count. When a run goes back to an earlier step, the lines behind it move to
+`metrics.cut.jsonl`. `system.jsonl` has the same form, and the state of the machine (`pipeline.tracking.system`).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +25,10 @@ from data_prep.errors import CorruptFile, UserError
 FORMAT = 1
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+CUT_FILE = "metrics.cut.jsonl"
+SYSTEM_FILE = "system.jsonl"
 MLFLOW_FILE = "mlflow.json"
+_TAIL = 1 << 16
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -76,6 +81,46 @@ class RunInfo:
         )
 
 
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint of the run that is whole on the disk.
+
+    Attributes:
+        path: its folder, relative to the run folder if it lies there.
+        digest: sha256 (hex) of its manifest.
+        step: optimizer step.
+        tokens: consumed until then.
+        time_ms: unix time (ms) at which it was recorded.
+        url: of its uploaded copy, if there is one.
+        metrics: of that step: name -> (value, unix time in ms at which it was logged).
+    """
+
+    path: str
+    digest: str
+    step: int
+    tokens: int
+    time_ms: int
+    url: str | None = None
+    metrics: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            **asdict(self),
+            "metrics": {name: [_json_number(value), ms] for name, (value, ms) in self.metrics.items()},
+        }
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> CheckpointRecord:
+        """The inverse of `plain`.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        metrics = {str(name): (float(value), int(ms)) for name, (value, ms) in data["metrics"].items()}
+        return CheckpointRecord(**{**data, "metrics": metrics})
+
+
 @dataclass
 class RunRecord:
     """The content of `run.json`.
@@ -89,6 +134,8 @@ class RunRecord:
         start_time_ms: unix time, milliseconds.
         end_time_ms: likewise; None while it runs.
         replaces: ids of earlier runs of this folder that were given up for this one.
+        checkpoints: those that are there, by step.
+        cuts: how often the run went back to an earlier step without being started anew.
     """
 
     id: str
@@ -105,6 +152,8 @@ class RunRecord:
     status: Status = "RUNNING"
     end_time_ms: int | None = None
     replaces: list[str] = field(default_factory=list)
+    checkpoints: list[CheckpointRecord] = field(default_factory=list)
+    cuts: int = 0
 
     @staticmethod
     def new(info: RunInfo, experiment: str, start_time_ms: int, uid: str | None = None) -> RunRecord:
@@ -126,7 +175,8 @@ class RunRecord:
 
     def _plain(self) -> dict[str, Any]:
         final = {key: _json_number(value) for key, value in self.final.items()}
-        return {"format": FORMAT, **asdict(self), "final": final}
+        checkpoints = [one.plain() for one in self.checkpoints]
+        return {"format": FORMAT, **asdict(self), "final": final, "checkpoints": checkpoints}
 
     def save(self, run_dir: Path) -> None:
         """Write `run.json` atomically."""
@@ -149,6 +199,7 @@ class RunRecord:
                 raise UserError("written by another version", where=str(path), fix="use the version that wrote it")
             data["inputs"] = [DatasetInput(**item) for item in data["inputs"]]
             data["final"] = {key: float(value) for key, value in data["final"].items()}
+            data["checkpoints"] = [CheckpointRecord.of(one) for one in data.get("checkpoints", [])]
             return RunRecord(**data)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptFile(f"not a run record ({error!r})", where=str(path), fix="delete the file") from None
@@ -163,6 +214,11 @@ class MetricRecord:
     time: float
     metrics: Mapping[str, float]
 
+    @property
+    def time_ms(self) -> int:
+        """Unix time in milliseconds, as servers are told."""
+        return round(self.time * 1000)
+
     def to_line(self) -> bytes:
         """The line, newline included."""
         values = {key: _json_number(value) for key, value in self.metrics.items()}
@@ -173,8 +229,27 @@ def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _lines(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
-    """Byte offset behind each complete line from `offset` on, and the line."""
+def _record(line: bytes, where: str) -> MetricRecord:
+    try:
+        data = orjson.loads(line)
+        values = {str(key): float(value) for key, value in data["metrics"].items()}
+        return MetricRecord(int(data["step"]), int(data["tokens"]), float(data["time"]), values)
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"not a metric record ({error!r})", where=where, fix="delete that line") from None
+
+
+def read_metrics(run_dir: Path, offset: int = 0, name: str = METRICS_FILE) -> Iterator[tuple[int, MetricRecord]]:
+    """The complete records from byte `offset` on, each with the byte offset behind it.
+
+    Args:
+        run_dir: the run folder; a missing file holds no records.
+        offset: 0, or one that this function gave.
+        name: the file.
+
+    Raises:
+        CorruptFile: a line is no metric record; names its byte.
+    """
+    path = run_dir / name
     if not path.exists():
         return
     with path.open("rb") as handle:
@@ -182,35 +257,49 @@ def _lines(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
         for line in handle:
             if not line.endswith(b"\n"):
                 return
+            record = _record(line, f"{path}, byte {offset}")
             offset += len(line)
-            yield offset, line
+            yield offset, record
 
 
-def read_metrics(run_dir: Path, offset: int = 0) -> Iterator[tuple[int, MetricRecord]]:
-    """The complete records from byte `offset` on, each with the byte offset behind it.
+def records_of(run_dir: Path, step: int) -> list[MetricRecord]:
+    """The records of one step, looked for from the end of the file, whose steps never fall.
 
     Raises:
-        CorruptFile: a line is no metric record; names its byte.
+        CorruptFile: a line is no metric record.
     """
     path = run_dir / METRICS_FILE
-    start = offset
-    for end, line in _lines(path, offset):
-        try:
-            data = orjson.loads(line)
-            values = {str(key): float(value) for key, value in data["metrics"].items()}
-            record = MetricRecord(int(data["step"]), int(data["tokens"]), float(data["time"]), values)
-        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(
-                f"not a metric record ({error!r})", where=f"{path}, byte {start}", fix="delete that line"
-            ) from None
-        yield end, record
-        start = end
+    if not path.exists():
+        return []
+    with path.open("rb") as handle:
+        start = handle.seek(0, os.SEEK_END)
+        end = b""
+        while True:
+            whole, newline, _ = end.rpartition(b"\n")
+            # Until the file's beginning is reached, the first line may lack its own.
+            lines = whole.split(b"\n")[1 if start else 0 :] if newline else []
+            records = [_record(line, str(path)) for line in lines]
+            if start == 0 or (records and records[0].step < step):
+                return [record for record in records if record.step == step]
+            size = min(start, max(_TAIL, len(end)))
+            start = handle.seek(start - size)
+            end = handle.read(size) + end
 
 
 def cut_back(run_dir: Path, at_step: int) -> None:
-    """Drop the records of steps after `at_step`, and a torn last line."""
+    """Move the records of steps after `at_step` to the file of those that were given up; drop a torn last line."""
     path = run_dir / METRICS_FILE
     if not path.exists():
         return
-    kept = [record.to_line() for _, record in read_metrics(run_dir) if record.step <= at_step]
-    store.write_bytes(str(path), b"".join(kept))
+    records = [record for _, record in read_metrics(run_dir)]
+    given_up = [record.to_line() for record in records if record.step > at_step]
+    if given_up:  # first, so that a kill in between loses nothing
+        with (run_dir / CUT_FILE).open("ab") as handle:
+            handle.writelines(given_up)
+    store.write_bytes(str(path), b"".join(record.to_line() for record in records if record.step <= at_step))
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill left without its newline."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        store.write_bytes(str(path), content[: content.rfind(b"\n") + 1])

@@ -4,7 +4,8 @@
         tracker.log({"train/loss": 3.2}, step=10, tokens=40_960)
         tracker.set_final({"val/loss": 3.1})
 
-No method raises or waits because of MLflow. Only one process of a job (rank 0) holds a tracker.
+No method raises or waits because of MLflow. Only one process of a job (rank 0) holds a tracker, and one thread of it
+uses it; `finish` may come from another (a watchdog).
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ from typing import Self
 from data_prep.errors import CorruptFile, UserError, full_disk
 from pipeline.tracking.follower import Follower
 from pipeline.tracking.runfolder import (
+    CUT_FILE,
     METRICS_FILE,
     MLFLOW_FILE,
+    SYSTEM_FILE,
+    CheckpointRecord,
     MetricRecord,
     RunInfo,
     RunRecord,
     Status,
     cut_back,
+    records_of,
 )
+from pipeline.tracking.system import SystemSampler
 
 FINISH_SECONDS = 20.0
 """How long `finish` waits for MLflow to have everything."""
@@ -45,6 +51,8 @@ class Tracker:
         record.save(run_dir)
         self._metrics = (run_dir / METRICS_FILE).open("ab")
         self._finished = False
+        self._moment = (0, 0)
+        self._system = SystemSampler(run_dir, lambda: self._moment)
         self._follower = Follower(run_dir, uri) if uri is not None else None
 
     @classmethod
@@ -82,6 +90,7 @@ class Tracker:
         restart = at_step == BEFORE_ALL_STEPS
         if old is not None and old.experiment == experiment and (not restart or old.identity == info.identity):
             cut_back(run_dir, at_step)
+            old.checkpoints = [one for one in old.checkpoints if one.step <= at_step]
             old.describe(info)
             old.name, old.identity, old.final = info.name, info.identity, {}
             old.tags["resume_count"] = str(int(old.tags.get("resume_count", "0")) + 1)
@@ -90,7 +99,7 @@ class Tracker:
         record = RunRecord.new(info, experiment, now)
         if old is not None:
             record.replaces = [*old.replaces, old.id]
-        for name in (METRICS_FILE, MLFLOW_FILE):
+        for name in (METRICS_FILE, CUT_FILE, SYSTEM_FILE, MLFLOW_FILE):
             (run_dir / name).unlink(missing_ok=True)
         return cls(run_dir, record, uri)
 
@@ -111,6 +120,62 @@ class Tracker:
             self._metrics.flush()
         except OSError as error:
             raise full_disk(error, str(self.run_dir / METRICS_FILE)) or error from None
+        self._moment = (int(step), int(tokens))
+
+    def cut_back(self, step: int, why: str) -> None:
+        """Go back behind optimizer step `step` in mid-run.
+
+        Records of later steps move to `metrics.cut.jsonl`, and checkpoints of later steps are no longer listed. MLflow
+        cannot take points back: it keeps those that it has, gets no others for the same steps, and a tag
+        `went_back.<n>` says which ones they are. A store that is synced anew gets only what was kept.
+
+        Args:
+            step: the last one that counts.
+            why: for the tag.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        last = max(step, self._moment[0])
+        self._metrics.close()
+        try:
+            cut_back(self.run_dir, step)
+            self._metrics = (self.run_dir / METRICS_FILE).open("ab")
+            self._record.cuts += 1
+            self._record.checkpoints = [one for one in self._record.checkpoints if one.step <= step]
+            self._record.tags[f"went_back.{self._record.cuts}"] = (
+                f"from step {last} to {step}: {why}; MLflow may show steps {step + 1} to {last} as they were before"
+            )
+            self._record.save(self.run_dir)
+        except OSError as error:
+            raise full_disk(error, str(self.run_dir / METRICS_FILE)) or error from None
+
+    def log_checkpoint(self, path: str | Path, digest: str, step: int, tokens: int, url: str | None = None) -> None:
+        """List a checkpoint that is whole on the disk; in MLflow it is a logged model of the run.
+
+        Its metrics are those logged at its step. The same digest a second time changes nothing. Checkpoints listed
+        before whose folder is gone are listed no longer.
+
+        Args:
+            path: its folder.
+            digest: sha256 (hex) of its manifest.
+            step: optimizer step.
+            tokens: consumed until then.
+            url: of the uploaded copy, if there is one.
+        """
+        run_dir = self.run_dir.absolute()
+        folder = Path(path).absolute()
+        shown = str(folder.relative_to(run_dir)) if folder.is_relative_to(run_dir) else str(folder)
+        metrics = {
+            name: (value, record.time_ms)
+            for record in records_of(self.run_dir, step)
+            for name, value in record.metrics.items()
+        }
+        new = CheckpointRecord(shown, digest, step, tokens, time.time_ns() // 1_000_000, url, metrics)
+        others = [one for one in self._record.checkpoints if (run_dir / one.path).is_dir() and one.step != step]
+        same = [one for one in self._record.checkpoints if (one.digest, one.url) == (digest, url)]
+        self._record.checkpoints = sorted([*others, *(same or [new])], key=lambda one: one.step)
+        self._record.save(self.run_dir)
 
     def set_final(self, metrics: Mapping[str, float]) -> None:
         """Results of the whole run; in MLflow they are metrics at the last step."""
@@ -139,6 +204,7 @@ class Tracker:
         if self._finished:
             return
         self._finished = True
+        self._system.stop()
         self._metrics.flush()
         os.fsync(self._metrics.fileno())
         self._metrics.close()

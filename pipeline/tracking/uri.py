@@ -50,6 +50,10 @@ def reason(error: BaseException) -> str:
     while inner is not None:
         if isinstance(inner, OSError) and inner.errno is not None and inner.strerror:
             return inner.strerror
+        if isinstance(inner, TimeoutError):
+            return "no answer in time"
+        if isinstance(inner, ConnectionError) and type(inner).__module__ in ("builtins", "http.client") and str(inner):
+            return str(inner)
         inner = inner.__cause__ or inner.__context__
     text = shown(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= _REASON_CHARS else f"{text[: _REASON_CHARS - 3]}..."

@@ -1,24 +1,27 @@
-"""What both engines do with DeepSpeed: start it, set the learning rate, read its norm, save and load its shards."""
+"""What both engines do with DeepSpeed: start it, set the learning rate, read its norm, give and take its state."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import torch
-from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
 from torch import Tensor, nn
 
-from data_prep.errors import CorruptFile
+from pipeline.checkpoint.pieces import LocalState, Piece, cut
 from pipeline.config.deepspeed import deepspeed_config, read_back
 from pipeline.config.schema import EngineConfig, OptimizerConfig
 from pipeline.data.batches import Batch
-from pipeline.distributed import World
+from pipeline.distributed import World, together
+from pipeline.model.parts import canonical_rows
+from pipeline.model.tensor_parallel import TensorGroup
 from pipeline.train.engine import StepResult
+from pipeline.train.fragments import Fragment, Fragments
 
-_TAG = "shards"
+if TYPE_CHECKING:
+    from pipeline.checkpoint.reader import StateReader
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -36,32 +39,6 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
-class _DeferredErrors(TorchCheckpointEngine):  # type: ignore[misc]
-    """Writes DeepSpeed's files and keeps the first error for later.
-
-    An error raised while DeepSpeed saves would leave the other ranks waiting in the barriers of its `save_checkpoint`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.error: Exception | None = None
-
-    def save(self, state_dict: Any, path: str) -> None:
-        """Write one file."""
-        try:
-            with Path(path).open("wb") as handle:
-                torch.save(state_dict, handle)
-        except Exception as error:
-            self.error = self.error or error
-
-    def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a folder."""
-        try:
-            super().makedirs(path, exist_ok)
-        except OSError as error:
-            self.error = self.error or error
-
-
 class DeepSpeedEngine:
     """DeepSpeed around a module, with client AdamW and every setting checked.
 
@@ -70,10 +47,18 @@ class DeepSpeedEngine:
         config: the run's configuration.
         world: this process among all.
         data_parallel: number of copies of the model.
+        ranks: that share its matrices, if they are split.
     """
 
-    def __init__(self, module: nn.Module, config: EngineConfig, world: World, data_parallel: int) -> None:
-        self._device, self._is_main = world.device, world.is_main
+    def __init__(
+        self,
+        module: nn.Module,
+        config: EngineConfig,
+        world: World,
+        data_parallel: int,
+        ranks: TensorGroup | None = None,
+    ) -> None:
+        self._device, self._ranks = world.device, ranks
         self._fp16 = config.precision == "fp16"
         self._zero_stage = config.parallel.zero_stage
         self._samples_per_pass = config.train.micro_batch * data_parallel
@@ -84,9 +69,7 @@ class DeepSpeedEngine:
             model=module, optimizer=optimizer, config=settings, dist_init_required=False
         )
         read_back(self._engine, settings)
-        self._writer = self._engine.checkpoint_engine = _DeferredErrors()
-        # Rank 0 would write it into every checkpoint; the canonical weights make it needless.
-        self._engine._copy_recovery_script = lambda _folder: None
+        self._fragments = Fragments(self._engine.optimizer)
 
     def _begin_step(self, micro_batches: int, lr: float) -> float:
         """Set learning rate and accumulation of the next step; returns its loss scale."""
@@ -97,7 +80,7 @@ class DeepSpeedEngine:
         return float(self._engine.optimizer.loss_scale) if self._fp16 else 1.0
 
     def _end_step(self, sums: dict[str, Tensor], norm: Any, loss_scale: float) -> StepResult:
-        # DeepSpeed leaves out a bf16 update of a gradient that is not finite, too: there it is an error, not a routine.
+        # DeepSpeed leaves out any update of a gradient that is not finite; in fp16 alone that can be a routine.
         skipped = self._fp16 and not self._engine.was_step_applied()
         value = torch.as_tensor(math.inf if skipped else norm, dtype=torch.float64, device=self._device)
         return StepResult(sums, value, skipped, loss_scale)
@@ -105,19 +88,51 @@ class DeepSpeedEngine:
     def _to_device(self, batch: Batch) -> Batch:
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
 
-    def save_native(self, folder: Path) -> None:
-        """Write this rank's shards; collective."""
-        self._writer.error = None
-        self._engine.save_checkpoint(str(folder), tag=_TAG, client_state={}, save_latest=False)
-        if self._writer.error is not None:
-            raise self._writer.error
+    def _held(self) -> list[tuple[str, nn.Parameter]]:
+        """(canonical name, this rank's slice of the parameter) of all that this rank computes with."""
+        raise NotImplementedError
 
-    def load_native(self, folder: Path) -> None:
-        """Read this rank's shards written under the same topology; collective.
+    def _writes(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether this rank writes what it keeps of a parameter, rather than another that keeps the same."""
+        raise NotImplementedError
+
+    def _piece(self, name: str, parameter: nn.Parameter, fragment: Fragment) -> Piece | None:
+        # A ZeRO-3 parameter is empty between uses and remembers its shape here.
+        shape = list(getattr(parameter, "ds_shape", parameter.shape))
+        box = [(0, size) for size in shape]
+        dim: int | None = getattr(parameter, "split_dim", None)
+        if dim is not None and self._ranks is not None:
+            shape[dim] *= self._ranks.size
+            part = self._ranks.slice_of(shape[dim], f"a dimension of {name},")
+            box[dim] = (part.start, part.stop)
+        return cut(name, shape, tuple(box), fragment.start, fragment.end, canonical_rows(parameter))
+
+    def _pieces(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> list[tuple[Piece, dict[str, Tensor]]]:
+        pieces = []
+        for name, parameter in parameters:
+            fragment = self._fragments.of(parameter)
+            piece = self._piece(name, parameter, fragment) if fragment is not None else None
+            if fragment is not None and piece is not None:
+                pieces.append((piece, {kind: view[: piece.numel] for kind, view in fragment.kinds.items()}))
+        return pieces
+
+    def local_state(self) -> LocalState:
+        """What this rank alone keeps of weights and moments, as views of live memory."""
+        written = [(name, parameter) for name, parameter in self._held() if self._writes(name, parameter)]
+        return LocalState(self._pieces(written), self._fragments.scalars())
+
+    def load_state(self, reader: StateReader) -> None:
+        """Take weights, moments and counters from a checkpoint written under any topology; collective.
 
         Raises:
-            CorruptFile: DeepSpeed finds nothing to load there.
+            CorruptFile: what is needed is not there (on every rank).
         """
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_TAG)
-        if path is None:
-            raise CorruptFile("DeepSpeed finds no state to load", where=str(folder), fix="use an older checkpoint")
+
+        def fill() -> None:
+            self._fragments.begin_load()
+            for piece, kinds in self._pieces(self._held()):
+                for kind, view in kinds.items():
+                    reader.fill(piece, kind, view)
+
+        together(fill)
+        self._fragments.end_load(reader.scalars)

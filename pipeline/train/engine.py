@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pipeline.checkpoint.pieces import LocalState
 from pipeline.data.batches import Batch
+
+if TYPE_CHECKING:
+    from pipeline.checkpoint.reader import StateReader
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Engine(Protocol):
     data_parallel_size: int
 
     def train_step(self, micro_batches: Sequence[Batch], lr: float) -> StepResult:
-        """One optimizer step.
+        """One optimizer step; an update whose loss or gradient norm is not finite anywhere is left out everywhere.
 
         The gradient is the mean over micro-batches and data-parallel ranks of each micro-batch's mean loss: the mean
         over all tokens, as micro-batches ask for equally many.
@@ -64,18 +68,29 @@ class Engine(Protocol):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """This rank's share of the sums of one batch of any size, without gradients and dropout."""
 
-    def canonical_weights(self) -> dict[str, Tensor]:
-        """Parameter name -> full fp32 tensor on the CPU; collective, complete on rank 0 and empty elsewhere."""
+    def local_state(self) -> LocalState:
+        """What this rank alone keeps of weights and moments, as views of live memory.
 
-    def save_native(self, folder: Path) -> None:
-        """Write this rank's shards; collective."""
+        Every element is in the state of exactly one rank: of copies (whole under ZeRO-0, replicated under tensor
+        parallelism, tied on two stages) the first holder's counts.
+        """
 
-    def load_native(self, folder: Path) -> None:
-        """Read this rank's shards written under the same topology; collective.
+    def load_state(self, reader: StateReader) -> None:
+        """Take weights, moments and counters from a checkpoint written under any topology.
+
+        Before the first step or after any: nothing is left of what was there.
 
         Raises:
-            CorruptFile: there is nothing to load.
+            CorruptFile: what is needed is not there (on every rank).
         """
+
+
+def contagious(loss: Tensor) -> Tensor:
+    """The same loss; if it is not finite, it makes every gradient so, and with it the norm that all ranks share.
+
+    An infinite loss can have finite gradients, and only one rank knows it.
+    """
+    return loss * torch.where(torch.isfinite(loss.detach()), 1.0, math.nan).to(loss.dtype)
 
 
 def add_sums(sums: dict[str, Tensor], out: Mapping[str, Tensor]) -> None:

@@ -19,11 +19,13 @@ class StepInput:
 
     Attributes:
         cursor: where the run stands when the step is done.
+        first: number of its first sample.
         global_batch: samples of the step.
         micro_batches: this data-parallel rank's part of them.
     """
 
     cursor: Cursor
+    first: int
     global_batch: int
     micro_batches: list[Batch]
 
@@ -62,4 +64,6 @@ def feed(
         cursor, batch = next_cursor(cursor, schedule)
         mine = part_of(batch, rank, ranks, schedule.per_pass // ranks)
         micro_batches = [samples.batch(part) for part in mine]
-        yield StepInput(cursor, len(batch), [pinned(one) for one in micro_batches] if pin else micro_batches)
+        yield StepInput(
+            cursor, int(batch[0]), len(batch), [pinned(one) for one in micro_batches] if pin else micro_batches
+        )

@@ -1,4 +1,4 @@
-"""What a resume must find again: the settings, the model, the data and the topology of the run."""
+"""What a resume must find again: the settings, the model and the data of the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from data_prep.configfile import resolved
 from data_prep.errors import UserError
-from pipeline.checkpoint import writer
+from pipeline.checkpoint.language_model import check_model
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import EngineConfig
 from pipeline.train.batch_schedule import BatchSchedule
@@ -39,7 +39,7 @@ def identity(config: EngineConfig, job: Job, batches: BatchSchedule) -> dict[str
 
 
 def topology(config: EngineConfig, world_size: int) -> dict[str, Any]:
-    """What the native shards of a checkpoint fit."""
+    """Over how many ranks the run is spread, and how; a resume may change it."""
     parallel = config.parallel
     return {
         "world_size": world_size,
@@ -47,7 +47,6 @@ def topology(config: EngineConfig, world_size: int) -> dict[str, Any]:
         "pipeline": parallel.pipeline,
         "tensor": parallel.tensor,
         "precision": config.precision,
-        "vocab_multiple": resolved(config).get("model", {}).get("vocab_multiple", 1),
     }
 
 
@@ -74,7 +73,7 @@ def check_resume(
     Raises:
         UserError: something is not what the run was started with; names it.
     """
-    writer.check_model(manifest, job.model, where)
+    check_model(manifest, job.model, where)
     data_changed = manifest.identity.get("data") != wanted["data"]
     allowed = job.allow_changed is not None and job.samples.fingerprint.startswith(job.allow_changed)
     for name, value in wanted.items():
@@ -93,12 +92,10 @@ def check_resume(
             where=where,
             fix="use data of the same tokenizer",
         )
-    if manifest.topology != shape:
-        raise UserError(
-            f"the checkpoint was written by another topology ({manifest.topology}; this run: {shape})",
-            where=where,
-            fix="resume with the same number of ranks, stages, ZeRO stage and precision",
-        )
+    before = manifest.topology
+    changes = [f"{key} {before.get(key)} -> {value}" for key, value in shape.items() if before.get(key) != value]
+    if changes:
+        say(f"the checkpoint was written by another topology: {', '.join(changes)}")
     if data_changed:
         say(
             f"WARNING: other data from step {manifest.cursor.step + 1} on, as data.allow_changed says "

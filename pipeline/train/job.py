@@ -30,6 +30,7 @@ class Job:
         units: tokens or examples to train on, rounded up to whole steps.
         metrics: how sums become metrics, for training and validation alike.
         lineage: stage name -> digest of everything the weights come from.
+        parameters: of the model, for what its checkpoints will take.
         batch_ramp: smaller batches at the beginning.
         skip: ranges of samples to leave out.
         allow_changed: go on from a checkpoint of other data if the fingerprint of these samples begins with this.
@@ -45,6 +46,7 @@ class Job:
     units: int
     metrics: Metrics
     lineage: dict[str, str]
+    parameters: int = 0
     batch_ramp: BatchRampConfig | None = None
     skip: tuple[tuple[int, int], ...] = ()
     allow_changed: str | None = None

@@ -109,6 +109,11 @@ class Meter:
         finally:
             self._since += time.perf_counter() - start
 
+    @property
+    def waited(self) -> float:
+        """Share of the time since the last `lap` or `begin` in which this rank waited for batches."""
+        return self._waited / max(time.perf_counter() - self._since, 1e-9)
+
     def lap(self, unit: str, consumed: int) -> dict[str, float]:
         """Figures since the last call or `begin`; collective. The caller has waited for the device.
 

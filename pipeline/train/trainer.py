@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from data_prep.configfile import config_sha
-from data_prep.errors import UserError
-from data_prep.progress import clock
-from pipeline.checkpoint import writer
-from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore, Cursor
+from pipeline.checkpoint.checkpointer import Checkpointer
+from pipeline.checkpoint.store import CheckpointManifest, Cursor
 from pipeline.config.deepspeed import accumulation_steps
 from pipeline.config.schema import EngineConfig
 from pipeline.data.order import key
 from pipeline.data.prefetch import Prefetcher
 from pipeline.data.skip import merged
-from pipeline.distributed import World, on_main, together
+from pipeline.distributed import World, together
+from pipeline.exit_codes import ExitCode, RunEnd, end_of
 from pipeline.tracking import Tracker
+from pipeline.train.attempts import Beat, Heartbeat
 from pipeline.train.batch_schedule import BatchSchedule
-from pipeline.train.engine import Engine, StepResult, reduce_sums
+from pipeline.train.engine import Engine
 from pipeline.train.feed import StepInput, feed
+from pipeline.train.guard import Guard
 from pipeline.train.identity import check_resume, identity, topology
 from pipeline.train.job import Job
 from pipeline.train.layer_norms import LayerWatcher
 from pipeline.train.profile import ProfileWindow
 from pipeline.train.schedule import learning_rate
+from pipeline.train.status import StatusExchange, StepStatus
+from pipeline.train.step_log import StepLog
+from pipeline.train.stopping import REASONS, StopRequests
+from pipeline.train.stragglers import StragglerReport
 from pipeline.train.throughput import Meter, peak_of
 from pipeline.train.validation import validate
+from pipeline.train.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from pipeline.train.samples import TextSamples
 
 Say = Callable[[str], None]
+LAST_END = "last_end"
+"""Tag that says how the run last ended."""
+_HANG_FINISH_SECONDS = 5.0
 
 
 class Trainer:
@@ -48,9 +57,11 @@ class Trainer:
         engine: how a step is computed.
         world: this process among all.
         run_dir: the run folder.
-        checkpoints: where checkpoints go.
+        checkpointer: writes and reads checkpoints.
         open_tracker: called on rank 0 with the step at which the run (re)starts.
         say: prints a line on rank 0.
+        watchdog: is told what is being done.
+        requests: what asks the run to stop.
 
     Attributes:
         cursor: where the run stands.
@@ -67,12 +78,15 @@ class Trainer:
         engine: Engine,
         world: World,
         run_dir: Path,
-        checkpoints: CheckpointStore,
+        checkpointer: Checkpointer,
         open_tracker: Callable[[int], Tracker],
         say: Say,
+        watchdog: Watchdog,
+        requests: StopRequests,
     ) -> None:
         self._config, self._job, self._engine, self._world = config, job, engine, world
-        self._run_dir, self._checkpoints, self._open_tracker, self._say = run_dir, checkpoints, open_tracker, say
+        self._run_dir, self._checkpointer, self._open_tracker, self._say = run_dir, checkpointer, open_tracker, say
+        self._watchdog, self._requests = watchdog, requests
         accumulation_steps(config, engine.data_parallel_size)
         self._batches = BatchSchedule.of(
             config.train, engine.data_parallel_size, job.samples.units_per_sample, job.batch_ramp
@@ -87,29 +101,44 @@ class Trainer:
         self._watcher = engine if config.log.per_layer and isinstance(engine, LayerWatcher) else None
         self._texts = job.texts if job.texts is not None and job.texts.fits(engine) else None
         self._tracker: Tracker | None = None
-        self._not_finite = torch.zeros((), dtype=torch.int64, device=world.device)
+        self._guard = Guard(config, job.metrics, run_dir, world, say)
+        self._exchange = StatusExchange(world)
+        stragglers = StragglerReport(world, config.health.straggler_ratio)
+        length = (self.total_steps, self._total)
+        self._step_log = StepLog(config, job, self._meter, stragglers, length, say)
+        self._heartbeat: Heartbeat | None = None
+        self._status: StepStatus | None = None
+        self._stop: str | None = None
+        self._final: dict[str, float] | None = None
+        self._saved = -1
         self.cursor = Cursor(0, 0, 0, merged(job.skip))
 
     def run(self) -> dict[str, float]:
         """Train to the end, from the newest good checkpoint if there is one; returns the final validation metrics.
 
         Raises:
-            UserError: the checkpoints do not fit this run, or the gradient is no longer finite.
+            UserError: the checkpoints do not fit this run, or cannot be written.
+            RunEnd: the run was stopped, behind a checkpoint, or diverged.
         """
         self._announce()
-        self._resume()
+        fresh = not self._resume()
+        self.cursor = self._guard.begin(self.cursor, fresh)
         if self._world.is_main:
-            self._tracker = self._open_tracker(self.cursor.step)
-        status = "FAILED"
+            tracker = self._tracker = self._open_tracker(self.cursor.step)
+            self._heartbeat = Heartbeat(self._run_dir)
+            self._watchdog.before_exit = lambda: tracker.finish("FAILED", _HANG_FINISH_SECONDS)
         try:
             metrics = self._loop()
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+        except BaseException as error:
+            code, reason = end_of(error)
+            if self._heartbeat is not None and code is not ExitCode.DEFECT:
+                self._heartbeat.close()
+            if self._tracker is not None:
+                self._tracker.set_tags({LAST_END: f"{code.name}: {reason}"})
+                self._tracker.finish("KILLED" if code in (ExitCode.STOPPED, ExitCode.INTERRUPTED) else "FAILED")
             raise
-        finally:
-            if self._tracker is not None and status != "FINISHED":
-                self._tracker.finish(status)  # type: ignore[arg-type]
+        if self._heartbeat is not None:
+            self._heartbeat.close()
         return metrics
 
     @property
@@ -127,104 +156,151 @@ class Trainer:
         if self._texts is None and self._job.texts is not None:
             self._say(f"samples gives nothing: {in_pieces}")
 
-    def _resume(self) -> None:
-        found = on_main(self._world, lambda: self._checkpoints.newest_good(self._say))
+    def _resume(self) -> bool:
+        """Whether the run goes on from a checkpoint."""
+        found = self._checkpointer.resume()
         if found is None:
-            return
+            return False
         folder, manifest = found
         together(
             lambda: check_resume(
                 manifest, str(folder), self._job, self._batches, self._identity, self._topology, self._say
             )
         )
-        writer.load(self._engine, folder)
+        self._checkpointer.load(folder, manifest)
         at = manifest.cursor
         self.cursor = Cursor(at.step, at.samples, at.consumed, merged([*at.skip, *self._job.skip]))
         self._say(f"resumed at step {self.cursor.step} from {folder}")
+        return True
 
     def _loop(self) -> dict[str, float]:
+        with ProfileWindow(self._config.profile, self._run_dir, self._world, self._say) as profiler:
+            while (reason := self._train(profiler)) is not None:
+                self._go_back(reason)
+        with self._watchdog.phase("the last checkpoint"):
+            self._checkpointer.wait()
+        # Without a step there is no validation yet: the checkpoint was the last step's.
+        return self._final if self._final is not None else self._validate(log=False)
+
+    def _train(self, profiler: ProfileWindow) -> str | None:
+        """Train to the end from the cursor; why the run must go back, if it must."""
         config, engine, total = self._config, self._engine, self.total_steps
-        final: dict[str, float] | None = None
         whole = self._batches.whole_steps(self._job.units)
         ranks, pin = engine.data_parallel_size, self._world.device.type == "cuda"
         inputs = feed(self.cursor, total, self._batches, self._job.samples, engine.data_parallel_rank, ranks, pin)
-        with (
-            Prefetcher(inputs) as upcoming,
-            ProfileWindow(config.profile, self._run_dir, self._world, self._say) as profiler,
-        ):
+        save = False
+        with Prefetcher(inputs) as upcoming:
             self._meter.begin(self.cursor.consumed)
             for read in self._meter.waiting_for(upcoming):
                 step = read.cursor.step
                 lr = learning_rate(read.cursor.consumed, config.optimizer.lr, config.schedule, whole)
-                torch.manual_seed(key(config.run.seed, "dropout", step, engine.data_parallel_rank) >> 1)
-                profiler.before(step)
-                if self._watcher is not None:
-                    self._watcher.watch_layers = self._due(step, config.train.log_every)
-                result = engine.train_step(read.micro_batches, lr)
-                profiler.after(step)
-                self.cursor = read.cursor
-                self._note(result)
                 log, check = self._due(step, config.train.log_every), self._due(step, config.validation.every)
-                save = self._due(step, config.checkpoint.every)
-                if log or check or save:
-                    self._stop_unless_finite()
+                write = self._texts is not None and self._due(step, self._texts.config.every)
+                save |= self._due(step, config.checkpoint.every)
+                self._step(read, lr, log, profiler)
+                reason = self._review(everything=log or check or write or save)
+                if reason is not None:
+                    return reason
                 if log:
-                    self._log_step(read, result, lr)
+                    self._log_step(lr)
                 if check:
-                    final = self._validate()
-                if self._texts is not None and self._due(step, self._texts.config.every):
+                    self._final = self._validate()
+                if write and self._texts is not None:
                     self._write_texts(self._texts)
-                if save:
+                # Between updates that were left out it would be a checkpoint whose next steps are bad.
+                if save and (self._guard.sound or step == total):
                     self._save()
-        return final if final is not None else self._validate(log=False)  # its checkpoint was the last step's
+                    save = False
+                if self._stop is not None and step < total:
+                    reason = self._review(everything=True)
+                    if reason is not None:
+                        return reason
+                    self._stop_here(self._stop)
+        return None
 
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self.total_steps
 
-    def _note(self, result: StepResult) -> None:
-        """Remember on the device the first step whose gradient is not finite; the host does not wait for it."""
-        if not result.skipped:  # fp16 leaves such an update out and lowers its loss scale
-            fine = torch.isfinite(result.grad_norm) | (self._not_finite > 0)
-            self._not_finite = torch.where(fine, self._not_finite, self.cursor.step)
+    def _step(self, read: StepInput, lr: float, log: bool, profiler: ProfileWindow) -> None:
+        step = read.cursor.step
+        self._watchdog.step(step)
+        if self._heartbeat is not None:
+            self._heartbeat.beat(Beat(step, read.first, read.cursor.samples))
+        torch.manual_seed(key(self._config.run.seed, "dropout", step, self._engine.data_parallel_rank) >> 1)
+        profiler.before(step)
+        if self._watcher is not None:
+            self._watcher.watch_layers = log
+        result = self._engine.train_step(read.micro_batches, lr)
+        profiler.after(step)
+        self.cursor = read.cursor
+        self._exchange.send(read, result, [*self._requests.flags(), self._checkpointer.error() is not None])
 
-    def _stop_unless_finite(self) -> None:
-        step = int(self._not_finite)
-        if step:  # weights that followed must not be saved
-            raise UserError(
-                f"the gradient is not finite at step {step}",
-                where=self._config.run.name,
-                fix="lower optimizer.lr or lengthen schedule.warmup_tokens; the last checkpoint is kept",
-            )
+    def _review(self, everything: bool) -> str | None:
+        """Look at what the ranks said of the steps before, and of the last one too if wanted; why to go back."""
+        for status in self._exchange.receive(everything):
+            self._status = status
+            *stops, save_failed = status.flags
+            if save_failed:
+                self._checkpointer.wait()  # raises it on every rank
+            self._stop = next((why for why, count in zip(REASONS, stops, strict=True) if count), self._stop)
+            reason = self._guard.judge(status)
+            if reason is not None:
+                return reason
+        self._list_checkpoints()
+        return None
 
-    def _log_step(self, read: StepInput, result: StepResult, lr: float) -> None:
-        step, consumed, unit = self.cursor.step, self.cursor.consumed, self._job.samples.unit
-        metrics = self._job.metrics(reduce_sums(result.sums))
-        values = {f"train/{name}": value for name, value in metrics.items() if name in ("loss", "accuracy")}
-        values |= {"train/lr": lr, "train/grad_norm": float(result.grad_norm)}
-        values |= {f"train/grad_norm/{layer}": float(norm) for layer, norm in result.layer_norms.items()}
-        shown = "".join(f"  {name} {values[f'train/{name}']:.3f}" for name in metrics if name == "accuracy")
-        if self._batches.ramp is not None:
-            values["train/global_batch"] = read.global_batch
-            shown += f"  batch {read.global_batch:,}"
-        if self._config.precision == "fp16":
-            values["train/loss_scale"] = result.loss_scale
-            shown += f"  loss_scale {result.loss_scale:g}{' (update skipped)' if result.skipped else ''}"
-        perf = self._meter.lap(unit, consumed)
-        rate = perf[f"{unit}_per_s"]
-        speed = f"{rate:,.0f} {unit}/s"
-        if self._job.flops_per_unit.keys() <= perf.keys():
-            speed += "".join(f"  {name} {100 * perf[name]:.1f}%" for name in self._job.flops_per_unit)
-        self._say(
-            f"step {step:>{len(str(self.total_steps))}}/{self.total_steps}  {unit} {consumed:,}  "
-            f"loss {metrics['loss']:.6f}{shown}  lr {lr:.3e}  grad_norm {values['train/grad_norm']:.4f}  {speed}  "
-            f"data_wait {100 * perf['data_wait']:.1f}%  {perf['memory_gib']:.2f} GiB  "
-            f"eta {clock((self._total - consumed) / rate)}"
-        )
+    def _go_back(self, reason: str) -> None:
+        """Continue from the last good checkpoint with the samples behind all that was trained since."""
+        now = self.cursor
+        self._exchange.forget()
+        with self._aside("a roll-back"):
+            self._guard.check_may_go_back(now.step, reason, True)
+            found = self._checkpointer.resume()
+            if found is None:
+                self._guard.check_may_go_back(now.step, reason, False)
+                raise AssertionError("unreachable")
+            folder, manifest = found
+            self._checkpointer.load(folder, manifest)
+            self._list_checkpoints()
+        at = manifest.cursor
+        self.cursor = self._guard.went_back(now, Cursor(at.step, at.samples, at.consumed, now.skip), reason)
+        line = f"{reason}: back to step {at.step} ({folder}), samples {at.samples:,} to {now.samples - 1:,} are skipped"
+        self._say(f"WARNING: step {now.step}: {line}")
         if self._tracker is not None:
-            self._tracker.log({**values, **{f"perf/{name}": value for name, value in perf.items()}}, step, consumed)
+            self._tracker.cut_back(at.step, line)
+
+    def _stop_here(self, why: str) -> None:
+        """End the run behind a checkpoint of this step."""
+        if self._saved != self.cursor.step:
+            self._save()
+        with self._aside("the last checkpoint"):
+            self._checkpointer.wait()
+        self._list_checkpoints()
+        raise RunEnd(
+            ExitCode.STOPPED,
+            f"stopped by {why} behind the checkpoint of step {self.cursor.step}; the same command continues",
+        )
+
+    @contextmanager
+    def _aside(self, what: str) -> Iterator[None]:
+        """What is done inside is no part of a step."""
+        with self._meter.paused(), self._watchdog.phase(what):
+            yield
+
+    def _log_step(self, lr: float) -> None:
+        assert self._status is not None
+        values = self._step_log.write(self._status, lr, self._guard.record)
+        if self._tracker is not None:
+            self._tracker.log(values, self.cursor.step, self.cursor.consumed)
+
+    def _list_checkpoints(self) -> None:
+        if self._tracker is not None:
+            for folder, manifest in self._checkpointer.finished():
+                at = manifest.cursor
+                self._tracker.log_checkpoint(folder, manifest.digest, at.step, at.consumed)
 
     def _validate(self, log: bool = True) -> dict[str, float]:
-        with self._meter.paused():
+        with self._aside("validation"):
             sums = validate(self._engine, self._job.validation, self._config.train.micro_batch)
         metrics = {f"val/{name}": value for name, value in self._job.metrics(sums).items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
@@ -234,32 +310,26 @@ class Trainer:
         return metrics
 
     def _write_texts(self, texts: TextSamples) -> None:
-        with self._meter.paused():
+        with self._aside("text samples"):
             name = texts.write(self._engine, self._run_dir, self._world, self.cursor, self._job.samples.unit)
         self._say(f"step {self.cursor.step}  text samples {self._run_dir / name}")
         if self._tracker is not None:
             self._tracker.add_artifact(name)
 
     def _save(self) -> None:
-        def describe(files: dict[str, dict[str, Any]]) -> CheckpointManifest:
-            return CheckpointManifest(
-                cursor=self.cursor,
-                kind=self._job.kind,
-                seed=self._config.run.seed,
-                model=self._job.model,
-                data=self._job.samples.fingerprint,
-                topology=self._topology,
-                tokenizer_sha256=hashlib.sha256(self._job.tokenizer).hexdigest(),
-                identity=self._identity,
-                config_sha=config_sha(self._config),
-                lineage=self._job.lineage,
-                tracking_run=str(self._tracker.run_dir) if self._tracker is not None else "",
-                files=files,
-            )
-
-        start = time.monotonic()
-        with self._meter.paused():
-            folder = writer.save(
-                self._engine, self._checkpoints, self._world, self.cursor.step, self._job.tokenizer, describe
-            )
-        self._say(f"step {self.cursor.step}  checkpoint {folder} ({time.monotonic() - start:.1f} s)")
+        manifest = CheckpointManifest(
+            cursor=self.cursor,
+            kind=self._job.kind,
+            seed=self._config.run.seed,
+            model=self._job.model,
+            data=self._job.samples.fingerprint,
+            topology=self._topology,
+            tokenizer_sha256=hashlib.sha256(self._job.tokenizer).hexdigest(),
+            identity=self._identity,
+            config_sha=config_sha(self._config),
+            lineage=self._job.lineage,
+            tracking_run=str(self._tracker.run_dir) if self._tracker is not None else "",
+        )
+        with self._aside("a checkpoint"):
+            self._checkpointer.save(manifest, self._job.tokenizer)
+        self._saved = self.cursor.step

@@ -7,15 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
 from pipeline.config.schema import EngineConfig
 from pipeline.data.batches import Batch
 from pipeline.distributed import World
-from pipeline.model.parts import canonical_rows
 from pipeline.train.deepspeed_engine import DeepSpeedEngine
-from pipeline.train.engine import StepResult, add_sums
+from pipeline.train.engine import StepResult, add_sums, contagious
 from pipeline.train.layer_norms import layer_norms
 from pipeline.train.parallelize import parallelize
 
@@ -51,11 +49,13 @@ class ZeroEngine(DeepSpeedEngine):
             # DeepSpeed's own boundary is a running modulo that drifts; it is told at every micro-batch instead.
             self._engine.set_gradient_accumulation_boundary(last)
             out: dict[str, Tensor] = self._engine(**self._to_device(batch))
-            self._engine.backward(out["loss"])
+            self._engine.backward(contagious(out["loss"]))
             add_sums(sums, out)
             if last and self._zero_stage == 0:
                 # Without ZeRO, DeepSpeed clips but does not say the norm.
                 norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
+                # What ZeRO does by itself: the fused kernel leaves out an update that is marked, on the device.
+                self._engine.optimizer.found_inf = (~torch.isfinite(norm)).float()
             if last and self.watch_layers:
                 by_layer = layer_norms(self._engine.module, loss_scale)
             self._engine.step()
@@ -80,20 +80,8 @@ class ZeroEngine(DeepSpeedEngine):
         logits: Tensor = self._engine(tokens=tokens.to(self._device), last=last.to(self._device))["logits"]
         return logits.cpu()
 
-    def canonical_weights(self) -> dict[str, Tensor]:
-        """Parameter name -> full fp32 tensor on the CPU; collective, complete on rank 0 and empty elsewhere."""
-        weights: dict[str, Tensor] = {}
-        for name, parameter in self._engine.module.named_parameters():
-            full = parameter if self._zero_stage == 0 else safe_get_full_fp32_param(parameter)
-            if full is None:
-                raise RuntimeError(f"DeepSpeed gives no fp32 value of {name}")
-            if self._is_main:
-                rows = canonical_rows(parameter)
-                weights[name] = full.detach().float().view(_full_shape(parameter))[:rows].cpu().clone()
-        return weights
+    def _held(self) -> list[tuple[str, nn.Parameter]]:
+        return list(self._engine.module.named_parameters())
 
-
-def _full_shape(parameter: nn.Parameter) -> torch.Size:
-    # A ZeRO-3 parameter is empty between uses and remembers its shape here.
-    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
-    return shape
+    def _writes(self, name: str, parameter: nn.Parameter) -> bool:
+        return self._zero_stage > 0 or self.data_parallel_rank == 0

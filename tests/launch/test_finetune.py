@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 from commands import config_file, run
+from harness import ranks
 from small_model import finetune_config, pretrain_config, write_task
+
+from pipeline.pretrain import pretrain
 
 
 def test_help_has_examples(tmp_path: Path) -> None:
@@ -22,10 +25,9 @@ def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_pretrain_finetune_and_evaluate_from_the_command_line(small_dataset: Path, tmp_path: Path) -> None:
+def test_finetune_and_evaluate_from_the_command_line(small_dataset: Path, tmp_path: Path) -> None:
     write_task(tmp_path / "task")
-    pretrained = config_file(tmp_path / "pretrain.yaml", pretrain_config(small_dataset, tmp_path))
-    assert run("python", "pretrain", pretrained, cwd=tmp_path).returncode == 0
+    ranks(1, pretrain, pretrain_config(small_dataset, tmp_path))
     settings = finetune_config(tmp_path / "run" / "checkpoints" / "latest", tmp_path / "task", tmp_path)
     done = run("torchrun", "finetune", config_file(tmp_path / "finetune.yaml", settings), cwd=tmp_path)
     assert done.returncode == 0, done.stderr

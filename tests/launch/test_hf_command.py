@@ -6,6 +6,7 @@ import transformers
 from small_model import tokenizer_bytes
 
 from data_prep.tokenizer import Tokenizer
+from launch import convert
 from launch.hf import main
 
 
@@ -18,7 +19,7 @@ def test_a_model_goes_in_and_comes_out(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "theirs" / "tokenizer.json").write_bytes(tokenizer_bytes())
     main(["import", str(tmp_path / "theirs"), str(tmp_path / "ours")])
     assert capsys.readouterr().out.strip() == str(tmp_path / "ours" / "step_00000000")
-    main(["export", str(tmp_path / "ours" / "latest"), str(tmp_path / "back")])
+    convert.main(["export", str(tmp_path / "ours" / "latest"), str(tmp_path / "back")])
     again = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "back", local_files_only=True)
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -26,9 +27,9 @@ def test_a_model_goes_in_and_comes_out(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_bad_input_ends_with_code_2_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        main(["export", str(tmp_path / "nothing"), str(tmp_path / "out")])
+        main(["import", str(tmp_path / "nothing"), str(tmp_path / "out")])
     assert end.value.code == 2
     error = capsys.readouterr().err
-    assert "no checkpoint here" in error
+    assert "no such folder" in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import signal
 import subprocess
 import time
@@ -14,6 +13,7 @@ from harness import ranks
 from run_folder import assert_same_run, losses
 from small_model import pretrain_config
 
+from pipeline.config.schema import PretrainConfig
 from pipeline.pretrain import pretrain
 
 
@@ -43,49 +43,46 @@ def test_bad_input_is_one_line_and_exit_code_2(small_dataset: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_every_launcher_gives_the_same_losses(small_dataset: Path, tmp_path: Path) -> None:
-    """From a folder that is not the project's; one rank against two to rounding, two ranks bit for bit."""
-    for kind, micro_batch in (("deepspeed", 6), ("torchrun", 6), ("python", 12)):
-        settings = pretrain_config(
-            small_dataset,
-            tmp_path / "runs",
-            run={"name": kind},
-            train={"micro_batch": micro_batch},
-            optimizer={"lr": 1e-2, "eps": 1e-4},
-        )
-        config = config_file(tmp_path / f"{kind}.yaml", settings)
-        done = run(kind, "pretrain", config, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "step 8/8" in done.stdout
-    runs = tmp_path / "runs"
-    assert_same_run(runs / "deepspeed", runs / "torchrun")
-    assert losses(runs / "python") == pytest.approx(losses(runs / "torchrun"), abs=1e-6)
-    again = run("python", "pretrain", str(tmp_path / "python.yaml"), cwd=tmp_path)
+def test_plain_python_is_one_rank(small_dataset: Path, tmp_path: Path) -> None:
+    """From a folder that is not the project's; the losses are those of two ranks to rounding."""
+
+    def settings(name: str, micro_batch: int) -> PretrainConfig:
+        changes = {"train": {"micro_batch": micro_batch}, "optimizer": {"lr": 1e-2, "eps": 1e-4}}
+        return pretrain_config(small_dataset, tmp_path / "runs", run={"name": name}, **changes)
+
+    config = config_file(tmp_path / "config.yaml", settings("one", 12))
+    done = run("python", "pretrain", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step 8/8" in done.stdout
+    ranks(2, pretrain, settings("two", 6))
+    assert losses(tmp_path / "runs" / "one") == pytest.approx(losses(tmp_path / "runs" / "two"), abs=1e-6)
+    again = run("python", "pretrain", config, cwd=tmp_path)
     assert again.returncode == 0
-    assert again.stdout.strip() == "python: complete, nothing to do"
+    assert again.stdout.strip() == "one: complete, nothing to do"
 
 
 @pytest.mark.slow
-def test_srun_gives_the_losses_of_torchrun(small_dataset: Path, tmp_path: Path) -> None:
+def test_srun_gives_the_losses_of_other_launchers(small_dataset: Path, tmp_path: Path) -> None:
     """One task on each of two nodes, in pipeline stages."""
     slurm_cluster.require()
-    for kind in ("torchrun", "srun"):
-        settings = pretrain_config(small_dataset, tmp_path / "runs", run={"name": kind}, parallel={"pipeline": 2})
-        config = config_file(tmp_path / f"{kind}.yaml", settings)
-        with slurm_cluster.running(tmp_path / "slurm") if kind == "srun" else contextlib.nullcontext():
-            done = run(kind, "pretrain", config, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert_same_run(tmp_path / "runs" / "torchrun", tmp_path / "runs" / "srun")
+
+    def settings(name: str) -> PretrainConfig:
+        return pretrain_config(small_dataset, tmp_path / "runs", run={"name": name}, parallel={"pipeline": 2})
+
+    with slurm_cluster.running(tmp_path / "slurm"):
+        done = run("srun", "pretrain", config_file(tmp_path / "config.yaml", settings("srun")), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranks(2, pretrain, settings("forked"))
+    assert_same_run(tmp_path / "runs" / "forked", tmp_path / "runs" / "srun")
 
 
 @pytest.mark.slow
-def test_pipeline_and_tensor_parallelism_from_the_command_line(small_dataset: Path, tmp_path: Path) -> None:
-    """Four ranks by the `deepspeed` launcher train what one rank trains; a rerun finds it complete."""
+def test_tensor_parallelism_from_the_command_line(small_dataset: Path, tmp_path: Path) -> None:
+    """Two slices train what one rank trains; a rerun finds it complete."""
     changes = {"model": {"vocab_multiple": 2}, "optimizer": {"lr": 1e-2, "eps": 1e-4}}
     settings = pretrain_config(small_dataset, tmp_path / "runs", **changes)
-    config = config_file(tmp_path / "config.yaml", settings)
-    split = [config, "parallel.pipeline=2", "parallel.tensor=2", "run.name=split"]
-    done = run("deepspeed", "pretrain", *split, cwd=tmp_path, ranks=4)
+    split = [config_file(tmp_path / "config.yaml", settings), "parallel.tensor=2", "run.name=split"]
+    done = run("torchrun", "pretrain", *split, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     ranks(1, pretrain, settings)
     assert losses(tmp_path / "runs" / "split") == pytest.approx(losses(tmp_path / "runs" / "run"), abs=2e-6)
@@ -103,7 +100,9 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 200
 
 @pytest.mark.slow
 def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small_dataset: Path, tmp_path: Path) -> None:
-    def settings(name: str) -> object:
+    """Meanwhile another process is refused; `deepspeed`, then `torchrun`, give bit for bit one uninterrupted run."""
+
+    def settings(name: str) -> PretrainConfig:
         return pretrain_config(
             small_dataset,
             tmp_path,
@@ -113,15 +112,24 @@ def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small
             validation={"every": 200},
         )
 
-    config = config_file(tmp_path / "config.yaml", settings("cut"))  # type: ignore[arg-type]
+    config = config_file(tmp_path / "config.yaml", settings("cut"))
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             command("deepspeed", "pretrain", config), cwd=tmp_path, env=environment(), stdout=log, stderr=log
         )
         _wait_for(tmp_path / "cut" / "checkpoints" / "latest", process)
         ranks_of_it = psutil.Process(process.pid).children(recursive=True)
+        for one in ranks_of_it:
+            one.suspend()
+        second = run("python", "pretrain", config, cwd=tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        for one in ranks_of_it:
+            one.resume()
+    assert second.returncode == 2, second.stdout + second.stderr
+    error = second.stderr.strip().splitlines()[-1]
+    writers = [f"process {one.pid} is writing this run" in error for one in ranks_of_it]
+    assert error.startswith("error: ") and any(writers)
     assert len(ranks_of_it) >= 3
     _, alive = psutil.wait_procs(ranks_of_it, timeout=20)
     alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
@@ -135,21 +143,15 @@ def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small
 
 
 @pytest.mark.slow
-def test_a_second_process_on_the_same_run_is_refused(small_dataset: Path, tmp_path: Path) -> None:
-    settings = pretrain_config(small_dataset, tmp_path, train={"tokens": "100M"}, checkpoint={"every": 20})
-    config = config_file(tmp_path / "config.yaml", settings)
-    with (tmp_path / "log").open("wb") as log:
-        first = subprocess.Popen(
-            command("python", "pretrain", config), cwd=tmp_path, env=environment(), stdout=log, stderr=log
-        )
-    try:
-        _wait_for(tmp_path / "run" / "checkpoints" / "latest", first)
-        second = run("python", "pretrain", config, cwd=tmp_path)
-        assert first.poll() is None
-        assert second.returncode == 2, second.stdout + second.stderr
-        error = second.stderr.strip().splitlines()[-1]
-        assert error.startswith("error: ")
-        assert f"process {first.pid} is writing this run" in error
-    finally:
-        first.kill()
-        first.wait()
+def test_a_signal_ends_the_command_with_the_code_that_says_start_me_again(small_dataset: Path, tmp_path: Path) -> None:
+    settings = pretrain_config(small_dataset, tmp_path, train={"tokens": 10**6})
+    arguments = command("python", "pretrain", config_file(tmp_path / "config.yaml", settings))
+    lines = tmp_path / "run" / "metrics.jsonl"
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (lines.exists() and b'"step":2' in lines.read_bytes()):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert said.strip().splitlines()[-1].startswith("stopped: stopped by SIGTERM behind the checkpoint of step ")
+    assert b'"code": 75' in (tmp_path / "run" / "ended.json").read_bytes()

@@ -14,6 +14,7 @@ from pipeline.distributed import map_environment, on_main, together
 SLURM = {
     "SLURM_PROCID": "3",
     "SLURM_NTASKS": "8",
+    "SLURM_STEP_NUM_TASKS": "8",
     "SLURM_LOCALID": "1",
     "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.5",
     "SLURM_JOB_ID": "1234567",
@@ -40,7 +41,10 @@ def test_under_slurm_a_given_address_wins() -> None:
     assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("node7", "29500")
 
 
-@pytest.mark.parametrize("env", [{}, {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}])
+BATCH_SCRIPT = {key: value for key, value in SLURM.items() if key != "SLURM_STEP_NUM_TASKS"}
+
+
+@pytest.mark.parametrize("env", [{}, {**SLURM, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, BATCH_SCRIPT])
 def test_plain_python_is_one_rank(env: dict[str, str]) -> None:
     found = map_environment(env)
     assert (found["RANK"], found["WORLD_SIZE"], found["LOCAL_RANK"]) == ("0", "1", "0")

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -40,14 +41,16 @@ def _hold(path: Path, seconds: float) -> subprocess.Popen[bytes]:
 def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_LOCK_WAIT_SECONDS", 0.5)
     holder = _hold(tmp_path / "run", 60)
-    with pytest.raises(UserError, match=f"process {holder.pid} is writing this run; .*choose another run.name"):
+    with pytest.raises(
+        UserError, match=f"process {holder.pid} on {gethostname()} is writing this run; .*other run.name"
+    ):
         RunFolder(tmp_path / "run").lock()
     RunFolder(tmp_path / "other").lock()
     holder.kill()
     holder.wait()
     folder = RunFolder(tmp_path / "run")
     folder.lock()  # a killed process leaves no claim behind
-    assert (folder.path / ".lock").read_text() == str(os.getpid())
+    assert (folder.path / ".lock").read_text() == f"{os.getpid()} on {gethostname()}"
 
 
 def test_the_claim_of_a_run_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from run_folder import checkpoint_weights
 from safetensors.torch import load_file, save_file
 from small_model import random_tokens, tokenizer_bytes
 
@@ -94,7 +95,7 @@ def test_gpt1_gets_the_end_of_text_that_its_vocabulary_lacks(tmp_path: Path) -> 
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))
     made = import_model(str(folder), str(tmp_path / "ours"))
-    weight = load_file(made / "weights.safetensors")["transformer.wte.weight"]
+    weight = checkpoint_weights(made)["transformer.wte.weight"]
     assert torch.equal(weight[:-1], state[name])
     torch.testing.assert_close(weight[-1], state[name].mean(0))
     assert len(weight) == Tokenizer.load(str(made / "tokenizer.json")).vocab_size
@@ -206,4 +207,4 @@ def test_published_vocabularies(tmp_path: Path, vocabulary: str, kind: str, rows
     made = import_model(str(folder), str(tmp_path / "ours"))
     tokenizer = Tokenizer.load(str(made / "tokenizer.json"))
     assert (tokenizer.kind, tokenizer.vocab_size) == (kind, {"gpt2": 50257, "gpt1": 40479}[kind])
-    assert len(load_file(made / "weights.safetensors")["transformer.wte.weight"]) == tokenizer.vocab_size
+    assert len(checkpoint_weights(made)["transformer.wte.weight"]) == tokenizer.vocab_size

@@ -158,3 +158,19 @@ def test_fp16_scales_the_loss_as_the_schema_says() -> None:
     }
     assert found["bf16"]["enabled"] is False
     assert found["communication_data_type"] == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("zero", "field"),
+    [
+        ({"offload_optimizer": {"device": "nvme", "nvme_path": "/disk"}}, "offload_optimizer"),
+        ({"offload_param": {"device": "nvme", "nvme_path": "/disk"}}, "offload_param"),
+        ({"offload_optimizer": {"device": "cpu", "ratio": 0.5}}, "offload_optimizer"),
+        ({"offload_optimizer": {"device": "cpu", "super_offload": True}}, "offload_optimizer.super_offload"),
+        ({"zenflow": {"topk_ratio": 0.1}}, "zenflow"),
+    ],
+)
+def test_state_that_no_checkpoint_could_hold_is_refused(zero: dict[str, Any], field: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config(deepspeed={"zero_optimization": zero}, parallel={"zero_stage": 3})
+    assert f"deepspeed.zero_optimization.{field} " in str(caught.value)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small_model import finetune_config, random_tokens, write_task
 
 from data_prep.errors import UserError
+from pipeline.checkpoint.pieces import state_file
 from pipeline.evaluate.model import Scorer, Window, windows_of
 from pipeline.finetune.run import finetune
 from pipeline.model.loss import IGNORE
@@ -87,6 +88,6 @@ def test_a_checkpoint_that_cannot_be_scored_is_refused(pretrained: Path, tmp_pat
     with pytest.raises(UserError, match="written by finetune; give a pretraining one"):
         Scorer(checkpoint, 1)
     damaged = Path(shutil.copytree(pretrained, tmp_path / "damaged"))
-    os.truncate(damaged / "weights.safetensors", 7)
+    os.truncate(damaged / state_file(0), 7)
     with pytest.raises(UserError, match="has 7 bytes, the manifest says"):
         Scorer(str(damaged), 1)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_state import weights_of
 from harness import ranks
 from small_model import model_config, pretrain_config, random_tokens
 
@@ -52,7 +53,7 @@ def _train(changes: list[dict[str, Any]]) -> list[tuple[list[float], dict[str, A
             micro_batches = [{"tokens": t, "targets": y} for t, y in zip(tokens, targets, strict=True)]
             sums = reduce_sums(engine.train_step(micro_batches, RATE).sums)
             losses.append(sums["nll"] / sums["targets"])
-        results.append((losses, {name: value.numpy() for name, value in engine.canonical_weights().items()}))
+        results.append((losses, weights_of(engine)))
     return results
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from engine_state import weights_of
 from small_model import model_config, plain_optimizer, pretrain_config, random_tokens
 
 from pipeline import distributed
@@ -130,7 +131,7 @@ def trained(cases: list[tuple[Topology, Variant]]) -> list[Result]:
             losses.append(sums["nll"] / sums["targets"])
             norms.append(float(result.grad_norm))
         validation = reduce_sums(engine.evaluate(held_out(engine.data_parallel_rank)))
-        weights = {name: value.numpy() for name, value in engine.canonical_weights().items()}
+        weights = weights_of(engine)
         results.append({"losses": losses, "norms": norms, "validation": validation, "weights": weights})
     return results
 

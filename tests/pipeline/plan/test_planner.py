@@ -18,7 +18,7 @@ from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.gpus import GPUS
 from pipeline.config.schema import PretrainConfig
-from pipeline.plan.doctor import COMMANDS, PACKAGES, examine, text
+from pipeline.model.sizes import parameter_count
 from pipeline.plan.inputs import read
 from pipeline.plan.job import Job
 from pipeline.plan.length import checkpoint, length, ramp_table, schedule_of, with_batch
@@ -58,9 +58,9 @@ def test_what_is_recommended_can_be_asked_for(capsys: pytest.CaptureFixture[str]
     path = str(ROOT / "configs" / "pretrain" / "gpt3-175b.yaml")
     words = shlex.split(planned(capsys, path, "cluster.nodes=128")["recommended"]["launch"])
     assert words[:3] == ["sbatch", "--nodes=128", "--ntasks-per-node=8"]
-    launched = shlex.split(words[-1])
-    assert launched[:4] == ["srun", "python", "launch/pretrain.py", path]
-    again = planned(capsys, *launched[3:], "cluster.nodes=128")
+    script = words.index("slurm/pretrain.sbatch")
+    assert words[script + 1] == path
+    again = planned(capsys, *words[script + 1 :], "cluster.nodes=128")
     assert again["as_configured"]["step_seconds"] == again["recommended"]["step_seconds"]
     one_node = planned(capsys, path, "cluster.gpu=b200-180gb", "parallel.pipeline=1", "model.n_layer=8")
     assert shlex.split(one_node["as_configured"]["launch"])[:4] == [
@@ -157,9 +157,18 @@ def test_every_step_of_a_ramp_takes_its_own_time() -> None:
 
 def test_checkpoints_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
     config, job, cluster = example()
+    cluster = cluster.model_copy(update={"storage_gb": 1e6})
     one = checkpoint(config, job, cluster)
     assert one.kept_bytes == 3 * one.bytes
-    assert 0 < one.share < 1
+    assert one.bytes == 12 * parameter_count(job.model, job.vocab_size)
+    assert one.share == 0  # beside the training
+    between = config.checkpoint.every * step_seconds(job, cluster)
+    slow = cluster.model_copy(update={"storage_gb": one.bytes / (2 * between) / 1e9})
+    assert checkpoint(config, job, slow).share == pytest.approx(1 / 2)
+    settings = config.checkpoint.model_copy(update={"background": False, "milestone_tokens": 1000})
+    alone = config.model_copy(update={"checkpoint": settings})
+    assert checkpoint(alone, job, slow).share == pytest.approx(2 / 3)
+    assert checkpoint(alone, job, cluster, 5999).kept_bytes == (3 + 5) * one.bytes
     path = str(ROOT / "configs" / "pretrain" / "gpt2-124m.yaml")
     found = planned(capsys, path, "cluster.price=2")["as_configured"]
     assert found["cost"] == pytest.approx(found["length"]["seconds"] / 3600 * 8 * 2)
@@ -195,22 +204,6 @@ def test_offloading_and_chunks_are_advised_where_they_help() -> None:
     plan = make(read(path, overrides), path, overrides)
     assert plan.recommended is None
     assert any("offload_optimizer" in line for line in plan.advice)
-
-
-def test_the_doctor_names_what_is_missing_and_its_cost() -> None:
-    findings = examine(
-        package=lambda name: None if name == "mlflow" else "1.0",
-        command=lambda name: None if name == "cc" else f"/bin/{name}",
-        seen=lambda: ["H100, 81559 MiB", "H100, 81559 MiB"],
-        free=lambda folder: 1 << 20,
-        environment={},
-    )
-    lacking = {one.name for one in findings if one.found is None} - {"open files"}
-    assert lacking == {"mlflow", "cc", "/dev/shm", "disk"}
-    shown = text(findings).splitlines()
-    assert any(line == f"missing  mlflow: {PACKAGES['mlflow']}" for line in shown)
-    assert any(COMMANDS["cc"] in line for line in shown)
-    assert any(line.startswith("ok       GPUs: 2: H100") for line in shown)
 
 
 def test_the_table_in_the_docs_is_the_one_that_is_made() -> None:

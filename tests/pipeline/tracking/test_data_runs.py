@@ -8,8 +8,8 @@ import pytest
 from data_prep.errors import CorruptFile, UserError
 from data_prep.manifest import FileRef, StageManifest, Totals
 from pipeline.finetune.task import Task
+from pipeline.tracking.connection import connect
 from pipeline.tracking.data_runs import track_data
-from pipeline.tracking.mlflow import connect
 from pipeline.tracking.runfolder import RunRecord
 
 

@@ -1,13 +1,5 @@
 import math
 import multiprocessing
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +7,9 @@ import pytest
 
 from data_prep.errors import UserError
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
+from pipeline.tracking.connection import connect
 from pipeline.tracking.lineage import upstream_tags
-from pipeline.tracking.mlflow import STEP_METRIC, Mirror, connect, sync
+from pipeline.tracking.mlflow import STEP_METRIC, Mirror, sync
 from pipeline.tracking.runfolder import MLFLOW_FILE, RunRecord
 
 
@@ -239,91 +232,3 @@ def test_two_processes_may_create_one_store(tmp_path: Path) -> None:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert failures.empty()
-
-
-class Server:
-    """A real `mlflow server` on a store, that can be killed and started again on the same port."""
-
-    def __init__(self, store: str, artifacts: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._command = [
-            *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store),
-            *("--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--workers", "1"),
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        self._process = subprocess.Popen(
-            self._command,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait_for(self._answers, 120)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-
-def wait_for(condition: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-
-
-@pytest.mark.slow
-def test_a_server_that_dies_in_mid_run_and_comes_back_has_everything_once(
-    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    from pipeline.tracking import follower
-
-    monkeypatch.setattr(follower, "PERIOD_SECONDS", 0.2)
-    monkeypatch.setattr(follower, "BACKOFF_SECONDS", (0.2,))
-    server = Server(mlflow_store, tmp_path / "artifacts")
-    run_dir = tmp_path / "run"
-    acknowledged = run_dir / MLFLOW_FILE
-    try:
-        server.start()
-        tracker = Tracker.start(run_dir, RunInfo("run", "pretrain"), server.uri, "dies")
-        step = 0
-
-        def log(count: int) -> None:
-            nonlocal step
-            for _ in range(count):
-                step += 1
-                tracker.log({"train/loss": 1 / step, "train/lr": step * 1e-3}, step, step * 4096)
-
-        log(300)
-        wait_for(lambda: acknowledged.exists() and '"step_acknowledged": 300' in acknowledged.read_text(), 60)
-        server.kill()
-        log(700)
-        wait_for(lambda: "cannot be used now" in capfd.readouterr().err, 60)
-        server.start()
-        log(500)
-        tracker.set_final({"val/loss": 0.5})
-        tracker.finish(timeout_s=60)
-    finally:
-        server.kill()
-    run = only_run(mlflow_store, "dies")
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["val/loss"] == 0.5
-    for key in ("train/loss", "train/lr", STEP_METRIC):
-        found = [s for s, _ in points(mlflow_store, run.info.run_id, key)]
-        assert Counter(found) == Counter(s * 4096 for s in range(1, 1501)), key

@@ -1,6 +1,7 @@
 import math
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,17 @@ from hypothesis import strategies as st
 
 from data_prep.errors import CorruptFile, UserError
 from pipeline.tracking import runfolder
-from pipeline.tracking.runfolder import METRICS_FILE, MetricRecord, RunInfo, RunRecord, cut_back, read_metrics
+from pipeline.tracking.runfolder import (
+    CUT_FILE,
+    METRICS_FILE,
+    CheckpointRecord,
+    MetricRecord,
+    RunInfo,
+    RunRecord,
+    cut_back,
+    read_metrics,
+    records_of,
+)
 
 names = st.text(min_size=1, max_size=8)
 values = st.floats(allow_nan=False)
@@ -38,6 +49,19 @@ def test_cut_back_keeps_exactly_the_complete_records_up_to_the_step(
         cut_back(folder, step)
         assert [r for _, r in read_metrics(folder)] == [r for r in written if r.step <= step]
         assert (folder / METRICS_FILE).read_bytes()[-1:] in (b"", b"\n")
+        # Nothing is lost: what was cut is beside it.
+        assert [r for _, r in read_metrics(folder, 0, CUT_FILE)] == [r for r in written if r.step > step]
+
+
+@given(records, st.integers(0, 20), st.integers(1, 200), st.binary(max_size=10).filter(lambda b: b"\n" not in b))
+def test_the_records_of_a_step_are_found_from_the_end(
+    written: list[MetricRecord], step: int, tail: int, torn: bytes
+) -> None:
+    written = sorted(written, key=lambda r: r.step)
+    with tempfile.TemporaryDirectory() as name, patch.object(runfolder, "_TAIL", tail):
+        folder = Path(name)
+        write(folder, b"".join(r.to_line() for r in written) + torn)
+        assert records_of(folder, step) == [r for r in written if r.step == step]
 
 
 @given(records)
@@ -72,6 +96,10 @@ def test_the_run_record_comes_back(tmp_path: Path) -> None:
     info = RunInfo("run", "pretrain", {"a": 1, "b": None}, {"x": "y"}, inputs)
     record = RunRecord.new(info, "webtext", 123)
     record.final = {"loss": math.inf}
+    record.checkpoints = [
+        CheckpointRecord("checkpoints/step_1", "d" * 64, 1, 10, 99, None, {"val/loss": (2.5, 98)}),
+        CheckpointRecord("/elsewhere/step_2", "e" * 64, 2, 20, 99, "s3://b/step_2", {"val/loss": (-math.inf, 98)}),
+    ]
     record.save(tmp_path)
     again = RunRecord.load(tmp_path)
     assert again == record

@@ -4,12 +4,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.tracking import RunInfo, Tracker, follower
-from pipeline.tracking.mlflow import connect, sync
-from pipeline.tracking.runfolder import METRICS_FILE, DatasetInput, RunRecord, read_metrics
+from pipeline.tracking.connection import connect
+from pipeline.tracking.mlflow import Mirror, sync
+from pipeline.tracking.runfolder import CUT_FILE, METRICS_FILE, DatasetInput, RunRecord, read_metrics
 
 NOBODY = "http://127.0.0.1:9"
 INFO = RunInfo("run", "pretrain", {"lr": 1e-3})
@@ -61,8 +63,6 @@ def test_a_store_that_nobody_serves_costs_two_lines_and_no_metric(
 
 
 def test_finish_does_not_wait_longer_than_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.tracking.mlflow import Mirror
-
     release, called = threading.Event(), threading.Event()
 
     def hang(self: Mirror) -> None:
@@ -90,8 +90,9 @@ def recording(name, *args, **kwargs):
     return original(name, *args, **kwargs)
 builtins.__import__ = recording
 from pipeline.tracking import RunInfo, Tracker
-with Tracker.start({str(tmp_path / "run")!r}, RunInfo("r", "pretrain"), {mlflow_store!r}, "threads") as tracker:
-    tracker.log({{"train/loss": 2.5}}, step=1, tokens=64)
+tracker = Tracker.start({str(tmp_path / "run")!r}, RunInfo("r", "pretrain"), {mlflow_store!r}, "threads")
+tracker.log({{"train/loss": 2.5}}, step=1, tokens=64)
+tracker.finish(timeout_s=150)
 print(sorted(threads))
 """
     command = [sys.executable, "-c", program]
@@ -125,6 +126,54 @@ def test_a_resume_cuts_the_file_and_doubles_no_point(tmp_path: Path, mlflow_stor
     assert len(connect(mlflow_store).get_metric_history(result.run_id, "val/loss")) == 7
     assert RunRecord.load(tmp_path).id == first.id
     assert RunRecord.load(tmp_path).start_time_ms == first.start_time_ms
+
+
+@pytest.mark.parametrize("when", ["between two pushes", "within a push"])
+def test_a_roll_back_in_mid_run_loses_no_later_step_and_doubles_no_point(
+    tmp_path: Path, mlflow_store: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    experiment = f"rolled-back {when}"
+    tracker = Tracker.start(tmp_path, INFO, None, experiment)
+    mirror = Mirror(tmp_path, mlflow_store)
+
+    def log(first: int, last: int, value: float) -> None:
+        for step in range(first, last + 1):
+            tracker.log({"train/loss": value}, step, step * 10)
+
+    def go_back() -> None:
+        tracker.cut_back(100, "spike of the loss")
+        log(101, 200, 2.0)  # lines as long as those before: a reader that did not notice would go on among them
+
+    log(1, 135, 1.0)
+    mirror.push()
+    if when == "between two pushes":
+        go_back()
+    else:
+        send = Mirror._send_metrics
+
+        def late(self: Mirror, *args: Any) -> int:
+            if tracker._record.cuts == 0:
+                go_back()
+            return send(self, *args)
+
+        monkeypatch.setattr(Mirror, "_send_metrics", late)
+    run_id = mirror.push().run_id
+    tracker.finish()
+    run_id = mirror.push().run_id
+    client = connect(mlflow_store)
+    points = sorted((p.step // 10, p.value) for p in client.get_metric_history(run_id, "train/loss"))
+    # Those that MLflow had stay as they were, and the tag says so.
+    assert points == [(step, 1.0) for step in range(1, 136)] + [(step, 2.0) for step in range(136, 201)]
+    assert client.get_run(run_id).data.tags["went_back.1"] == (
+        "from step 135 to 100: spike of the loss; MLflow may show steps 101 to 135 as they were before"
+    )
+    # The folder, and any other store, has what counts; what was given up is kept beside it.
+    kept = [(r.step, r.metrics["train/loss"]) for _, r in read_metrics(tmp_path)]
+    assert kept == [(step, 1.0) for step in range(1, 101)] + [(step, 2.0) for step in range(101, 201)]
+    assert [r.step for _, r in read_metrics(tmp_path, 0, CUT_FILE)] == list(range(101, 136))
+    other = f"sqlite:///{tmp_path}/other.db"
+    found = connect(other).get_metric_history(sync(tmp_path, other).run_id, "train/loss")
+    assert sorted((p.step // 10, p.value) for p in found) == kept
 
 
 def test_a_resumed_run_is_running_in_the_store_again(tmp_path: Path, mlflow_store: str) -> None:

@@ -1,3 +1,4 @@
+from http.client import RemoteDisconnected
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_the_reason_of_a_failure_is_short_and_without_credentials() -> None:
     refused = RuntimeError("Max retries exceeded")
     refused.__cause__ = ConnectionRefusedError(111, "Connection refused")
     assert reason(refused) == "Connection refused"
+    late = RuntimeError("HTTPConnectionPool(host='h', port=1): Read timed out.")
+    late.__context__ = TimeoutError("timed out")
+    assert reason(late) == "no answer in time"
+    closed = RuntimeError("Max retries exceeded")
+    closed.__context__ = RemoteDisconnected("Remote end closed connection without response")
+    assert reason(closed) == "Remote end closed connection without response"
     text = reason(RuntimeError("GET http://me:secret@host/x\n failed " + "x" * 500))
     assert text.startswith("GET http://host/x failed xxx")
     assert len(text) == 160

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_state import weights_of
 from harness import ranks
 from small_model import plain_optimizer, pretrain_config
 
@@ -70,7 +71,7 @@ def _engines(configs: list[PretrainConfig]) -> list[Result]:
             sums = reduce_sums(result.sums)
             losses.append(sums["nll"] / sums["targets"])
             norms.append(float(result.grad_norm))
-        weights = {name: value.numpy() for name, value in engine.canonical_weights().items()}
+        weights = weights_of(engine)
         held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH)
         results.append(
             {
