@@ -26,6 +26,7 @@ from data_prep.progress import clock
 from pipeline.complete import AnyConfig, result_of
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
 from pipeline.launcher import DEEPSPEED_PORT, OWNER_PID, free_port, port_is_free
+from pipeline.slurm.options import ChainSlurmConfig
 from pipeline.tracking.uri import resolve_uri
 
 HOME = Path(__file__).resolve().parent.parent
@@ -78,6 +79,7 @@ class ChainConfig(Settings):
         ranks: processes per training step.
         device: "cpu", or "auto" for GPUs where there are any.
         experiment: MLflow experiment.
+        slurm: what `launch/submit.py` asks of Slurm; a chain that runs here does not look at it.
     """
 
     root: str
@@ -89,6 +91,10 @@ class ChainConfig(Settings):
     ranks: Annotated[Count, Field(gt=0)] = 2
     device: Literal["cpu", "auto"] = "cpu"
     experiment: str = "webtext"
+    slurm: ChainSlurmConfig = ChainSlurmConfig()
+
+
+Kind = Literal["input", "data", "track", "pretrain", "finetune", "evaluate", "compare"]
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,24 @@ class Step:
     """One command of the chain.
 
     Attributes:
+        kind: what it does.
+        name: of the run, or the kind where there is one of it.
         title: what it does, in a few words.
         command: the arguments, program first.
-        is_complete: whether there is nothing left to do; cheap.
+        is_complete: whether there is nothing left to do; cheap. Never for steps that find out themselves.
+        after: names of the steps that must be complete before it.
+        settings: of a step with a config: its file, then what wins over it.
+        ranks: processes of a training step.
     """
 
+    kind: Kind
+    name: str
     title: str
     command: tuple[str, ...]
     is_complete: Callable[[], bool]
+    after: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    ranks: int = 1
 
 
 def _relative(path: Path) -> str:
@@ -174,23 +190,19 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
         # Made once: packages installed later would be another corpus, on which the finished runs were not trained.
         dump = store.join(made, "dump", "stage.json")
         command = (_program("data-prep"), "demo-input", made)
-        found.append(Step("make the raw input", command, lambda: store.exists(dump)))
+        found.append(Step("input", "input", "make the raw input", command, lambda: store.exists(dump)))
         dumps, archives = f"[{made}/dump/RS_demo.zst]", f"['{made}/pages/part-*.warc.gz']"
     else:
         dumps = _expand(chain.input.dumps, "input.dumps")
         archives = _expand(chain.input.archives, "input.archives")
     prepare = (f"root={data}", f"inputs.dumps={dumps}", f"inputs.archives={archives}", *chain.data.set)
-    found.append(
-        Step("prepare the data", (_program("data-prep"), "run", _relative(home / chain.data.config), *prepare), never)
-    )
+    settings = (_relative(home / chain.data.config), *prepare)
+    before = tuple(step.name for step in found)
+    prepared = (_program("data-prep"), "run", *settings)
+    found.append(Step("data", "data", "prepare the data", prepared, never, before, settings))
     tracking = (f"run.dir={root}", f"tracking.experiment={chain.experiment}")
-    found.append(
-        Step(
-            "track the data",
-            (*_script("track.py"), "data", data, "--experiment", chain.experiment, "--runs", root),
-            never,
-        )
-    )
+    tracked = (*_script("track.py"), "data", data, "--experiment", chain.experiment, "--runs", root)
+    found.append(Step("track", "track", "track the data", tracked, never, ("data",)))
     python = _script("")[:1]
 
     def launcher(script: str, ranks: int) -> tuple[str, ...]:
@@ -198,25 +210,39 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
             return python
         return (_program("deepspeed"), "--log_level", "error", "--num_accelerators", str(ranks))
 
-    def train(title: str, script: str, step: StepConfig, schema: type[AnyConfig], overrides: Sequence[str]) -> None:
-        path = _relative(home / step.config)
-        settings = [*tracking, *overrides, *step.set]
-        name = configfile.load(path, schema, settings).run.name
-        command = (*launcher(script, step.ranks or chain.ranks), _relative(HOME / "launch" / script), path, *settings)
-        found.append(Step(f"{title} {name}", command, lambda: _run_is_complete(path, schema, settings)))
+    def train(kind: Kind, title: str, step: StepConfig, schema: type[AnyConfig], given: Sequence[str]) -> None:
+        path, ranks = _relative(home / step.config), step.ranks or chain.ranks
+        overrides = [*tracking, *given, *step.set]
+        name = configfile.load(path, schema, overrides).run.name
+        script = f"{kind}.py"
+        command = (*launcher(script, ranks), _relative(HOME / "launch" / script), path, *overrides)
+        after = ("data",) if kind == "pretrain" else (first.run.name,)
+        found.append(
+            Step(
+                kind,
+                name,
+                f"{title} {name}",
+                command,
+                lambda: _run_is_complete(path, schema, overrides),
+                after,
+                (path, *overrides),
+                ranks,
+            )
+        )
 
-    for step in chain.pretrain:
-        train("pretrain", "pretrain.py", step, PretrainConfig, [f"data.path={shards}"])
     first = configfile.load(str(home / chain.pretrain[0].config), PretrainConfig, chain.pretrain[0].set)
+    for step in chain.pretrain:
+        train("pretrain", "pretrain", step, PretrainConfig, [f"data.path={shards}"])
     latest = store.join(root, first.run.name, "checkpoints", "latest")
     for step in chain.finetune:
         labelled = [f"init.checkpoint={latest}", f"task.path={data}/tasks/labelled"]
-        train("fine-tune", "finetune.py", step, FinetuneConfig, labelled)
+        train("finetune", "fine-tune", step, FinetuneConfig, labelled)
     for step in chain.evaluate:
         held_out = [f"checkpoint={latest}", f"perplexity.path={shards}", f"choice.path={data}/tasks/choice/test.jsonl"]
-        train("evaluate", "evaluate.py", step, EvaluateConfig, held_out)
-    compare = (*_script("compare.py"), "--experiment", chain.experiment, "--runs", root)
-    found.append(Step("compare", compare, never))
+        train("evaluate", "evaluate", step, EvaluateConfig, held_out)
+    compared = (*_script("compare.py"), "--experiment", chain.experiment, "--runs", root)
+    everything = tuple(step.name for step in found if step.kind != "input")
+    found.append(Step("compare", "compare", "compare", compared, never, everything))
     return found
 
 

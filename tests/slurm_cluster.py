@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 NODES = ("n1", "n2")
@@ -103,6 +104,34 @@ def running(folder: Path, max_array_size: int = 1001) -> Iterator[None]:
             for file in (*(f"slurmd.{node}.pid" for node in NODES), "slurmctld.pid"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
                     os.kill(int((folder / file).read_text()), signal.SIGTERM)
+
+
+def kill_node(daemon: int, task: psutil.Process) -> None:
+    """Let a node vanish: its daemon, and what it started of one job.
+
+    Args:
+        daemon: process id of the slurmd.
+        task: process of a job that runs there.
+    """
+    step = task
+    while "slurmstepd" not in step.name():
+        step = step.parent()  # type: ignore[assignment]
+    os.kill(daemon, signal.SIGKILL)
+    for process in (step, *step.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def start_node(folder: Path, node: str) -> None:
+    """Bring a node back, without memory of the steps it had."""
+    subprocess.run(["slurmd", "-f", str(folder / "slurm.conf"), "-N", node, "-c"], check=True)
+
+
+def state_of(node: str) -> str:
+    """Slurm's word for the state of a node, such as "IDLE" or "DOWN*"."""
+    command = ["scontrol", "show", "node", "-o", node]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return dict(word.split("=", 1) for word in shown.split() if "=" in word)["State"]
 
 
 def _wait_until_idle(folder: Path) -> None:

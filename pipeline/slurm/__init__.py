@@ -1,0 +1,1 @@
+"""Training and the whole chain as Slurm jobs."""
