@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -29,8 +30,6 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
-import data_prep
-import pipeline
 from data_prep.errors import UserError
 from pipeline.distributed import World
 from pipeline.tracking.lineage import environment_tags
@@ -48,10 +47,9 @@ _met: list[Any] = []
 def code_digest() -> str:
     """sha256 (hex) over the source files of this project's packages."""
     digest = hashlib.sha256()
-    for package in (data_prep, pipeline):
-        root = Path(next(iter(package.__path__)))
+    for root in (Path(inspect.getfile(UserError)).parent, Path(__file__).parent):
         for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
