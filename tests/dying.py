@@ -13,7 +13,8 @@ from pipeline.train import trainer
 
 
 def killed_in_step(config: PretrainConfig | FinetuneConfig, step: int, rank: int) -> dict[str, Any]:
-    """Train; the given rank gets SIGKILL when it begins the given step."""
+    """Train; the given rank gets SIGKILL when it begins the given step, with all checkpoints before it written."""
+    config = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"background": False})})
     original, seen = trainer.learning_rate, 0
 
     def learning_rate(*args: Any) -> float:

@@ -19,10 +19,10 @@ class HealthConfig(Settings):
         max_skipped: updates in a row that are left out since the loss or the gradient is not finite; then the run goes
             back to its last good checkpoint (ours).
         spike_z: standard deviations above the mean of the last `spike_window` accepted steps from which a loss or a
-            gradient norm is a spike, behind which the run goes back; null for never (7: llm.c's outlier detector;
-            OLMo-core leaves an update out at 6).
+            gradient norm is a spike, behind which the run goes back; never if not given, as what is usual differs
+            from run to run (OLMo-core's SkipStepOptimizer leaves an update out at 6).
         spike_window: accepted steps that a spike is measured against; until there are as many there is none (128:
-            llm.c and OLMo-core).
+            llm.c's outlier detector and OLMo-core).
         max_rollbacks: times that a run goes back in all its life, restarts included (ours; PaLM 5.1 did so about 20
             times in 780 billion tokens).
         hang_factor: a step that takes longer than this many median steps hangs (ours).
@@ -38,7 +38,7 @@ class HealthConfig(Settings):
     """
 
     max_skipped: Positive = 3
-    spike_z: Annotated[float, Field(gt=0)] | None = 7.0
+    spike_z: Annotated[float, Field(gt=0)] | None = None
     spike_window: Annotated[Positive, Field(ge=8)] = 128
     max_rollbacks: NotNegative = 5
     hang_factor: Annotated[float, Field(gt=1)] = 10.0

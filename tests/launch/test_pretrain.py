@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
@@ -128,7 +129,7 @@ def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small
             one.resume()
     assert second.returncode == 2, second.stdout + second.stderr
     error = second.stderr.strip().splitlines()[-1]
-    writers = [f"process {one.pid} is writing this run" in error for one in ranks_of_it]
+    writers = [f"process {one.pid} on {gethostname()} is writing this run" in error for one in ranks_of_it]
     assert error.startswith("error: ") and any(writers)
     assert len(ranks_of_it) >= 3
     _, alive = psutil.wait_procs(ranks_of_it, timeout=20)

@@ -95,7 +95,7 @@ def test_bad_updates_in_a_row_lead_back_and_past_their_samples(small_dataset: Pa
 
 
 def test_a_spike_leads_back_too(small_dataset: Path, tmp_path: Path) -> None:
-    changes = {"health": {"spike_window": 8}, "steps": 14}
+    changes = {"health": {"spike_z": 7, "spike_window": 8}, "steps": 14}
     bad = config(small_dataset, tmp_path, "bad", **changes)
     told = config(small_dataset, tmp_path, "told", data={"skip": [[96, 120]]}, **changes)
     # The spike of step 10 is read a step later, unless it is looked for at once, as in a step that is logged.

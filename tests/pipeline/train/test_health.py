@@ -14,7 +14,7 @@ WINDOW = 16
 
 
 def detector(**changes: object) -> Detector:
-    return Detector(HealthConfig.model_validate({"spike_window": WINDOW, **changes}))
+    return Detector(HealthConfig.model_validate({"spike_z": 7.0, "spike_window": WINDOW, **changes}))
 
 
 def wave(step: int) -> float:
@@ -57,10 +57,10 @@ def test_an_overflow_between_two_bad_steps_does_not_part_them() -> None:
 
 @pytest.mark.parametrize(("loss", "norm", "name"), [(4.0, 3.0, "loss"), (3.0, 4.0, "gradient norm")])
 def test_a_spike_of_either_is_seen_once_the_window_is_full(loss: float, norm: float, name: str) -> None:
-    one = detector(spike_z=7.0)
+    one = detector()
     for step in range(WINDOW - 1):
         assert one.judge(wave(step), wave(step)).verdict is Verdict.ACCEPTED
-    early = detector(spike_z=7.0)
+    early = detector()
     assert early.judge(loss, norm).verdict is Verdict.ACCEPTED
     assert one.judge(wave(WINDOW), wave(WINDOW)).verdict is Verdict.ACCEPTED
     spike = one.judge(loss, norm)
