@@ -75,23 +75,25 @@ wait_for() {
 requeue() {
     local code=$1 hosts=${2:-} ending='' job state excluded
     job=$(scontrol show job --oneliner "$SLURM_JOB_ID")
-    state=$(sed -n 's/.* JobState=\([A-Z_]*\).*/\1/p' <<<"$job")
+    state=$(sed -n 's/.* JobState=\([A-Z_]*\) Reason=\([A-Za-z]*\).*/\1 \2/p' <<<"$job")
     case $state in
-    RUNNING | TIMEOUT | PREEMPTED) ;;
+    "RUNNING "* | *" TimeLimit") ;; # at the limit itself there are still KillWait seconds
     *) # Slurm requeues it already, or the user has cancelled it.
         say "not requeued by this script: Slurm has it as $state"
         exit "$code"
         ;;
     esac
+    # The requeue ends all processes of this job, and these commands must outlive it.
     trap 'ending=1' TERM
-    scontrol requeue "$SLURM_JOB_ID" || {
+    (trap '' TERM && exec scontrol requeue "$SLURM_JOB_ID") || {
         say "Slurm does not requeue it"
         exit "$code"
     }
     if [[ -n $hosts ]]; then # Slurm takes this for waiting jobs only
         excluded=$(sed -n 's/.* ExcNodeList=\([^ ]*\).*/\1/p' <<<"$job")
         [[ -z $excluded || $excluded == "(null)" ]] || hosts=$excluded,$hosts
-        scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$hosts" && say "from now on without $hosts"
+        (trap '' TERM && exec scontrol update JobId="$SLURM_JOB_ID" ExcNodeList="$hosts") &&
+            say "from now on without $hosts"
     fi
     [[ -z $ending ]] || exit "$code"
     trap - TERM
