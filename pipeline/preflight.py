@@ -44,10 +44,14 @@ _met: list[Any] = []
 """Keeps open where the ranks have met."""
 
 
-def code_digest() -> str:
-    """sha256 (hex) over the source files of this project's packages."""
+_PACKAGES = (Path(inspect.getfile(UserError)).parent, Path(__file__).parent)
+"""Folders of data_prep and pipeline."""
+
+
+def code_digest(packages: Sequence[Path] = _PACKAGES) -> str:
+    """sha256 (hex) over the names and bytes of the source files in some folders, by default of this project's."""
     digest = hashlib.sha256()
-    for root in (Path(inspect.getfile(UserError)).parent, Path(__file__).parent):
+    for root in packages:
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
