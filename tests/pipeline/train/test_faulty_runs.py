@@ -27,6 +27,8 @@ from pipeline.exit_codes import ExitCode, read_ended
 from pipeline.pretrain import pretrain
 from pipeline.train.health_record import HealthRecord
 
+pytestmark = pytest.mark.slow
+
 NOTHING = Faults()
 
 
