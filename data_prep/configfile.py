@@ -46,6 +46,17 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 """An integer that may be written with a unit."""
 
 
+def _as_written(value: object) -> object:
+    # YAML reads 4:00:00 as 14400, which Slurm would take for minutes.
+    if isinstance(value, int):
+        raise ValueError('YAML reads this as a number; write it in quotes, time: "4:00:00"')
+    return value
+
+
+SlurmTime = Annotated[str, BeforeValidator(_as_written)]
+"""A wall-clock limit in Slurm's form."""
+
+
 class Settings(BaseModel):
     """Base of every configuration section: unknown keys are errors, values are immutable."""
 

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from data_prep import failures, store
-from data_prep.configfile import Settings
+from data_prep.configfile import Settings, SlurmTime
 from data_prep.errors import CorruptFile, UserError
 from data_prep.executor import StageStep
 from data_prep.failures import WorkerDied
@@ -63,18 +63,10 @@ class SlurmSettings(Settings):
 
     partition: str | None = None
     account: str | None = None
-    time: str = "24:00:00"
+    time: SlurmTime = "24:00:00"
     cpus: int = Field(default=1, gt=0)
     mem: str = "8G"
     sbatch: dict[str, str] = Field(default_factory=dict)
-
-    @field_validator("time", mode="before")
-    @classmethod
-    def _time_as_written(cls, value: object) -> object:
-        # YAML reads 4:00:00 as 14400, which Slurm would take for minutes.
-        if isinstance(value, int):
-            raise ValueError('YAML reads this as a number; write it in quotes, time: "4:00:00"')
-        return value
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from data_prep.configfile import merge
-from data_prep.errors import UserError
+from pipeline.config.train import whole_micro_batches
 
 if TYPE_CHECKING:
     from pipeline.config.schema import EngineConfig
@@ -65,16 +65,7 @@ def accumulation_steps(config: EngineConfig, data_parallel: int) -> int:
     Raises:
         UserError: the global batch cannot be cut into whole micro-batches.
     """
-    train = config.train
-    per_pass = train.micro_batch * data_parallel
-    if train.global_batch % per_pass:
-        raise UserError(
-            f"train.global_batch {train.global_batch} is not a multiple of train.micro_batch {train.micro_batch} "
-            f"x {data_parallel} data-parallel ranks",
-            where="config",
-            fix=f"use a multiple of {per_pass}, another micro_batch or another number of ranks",
-        )
-    return train.global_batch // per_pass
+    return whole_micro_batches(config.train.global_batch, config.train.micro_batch, data_parallel, "config")
 
 
 def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]:

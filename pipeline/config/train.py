@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from data_prep.configfile import Settings
+from data_prep.errors import UserError
 from pipeline.config.fields import NotNegative, Positive
 
 
@@ -148,3 +149,20 @@ class PretrainCheckpointConfig(CheckpointConfig):
     def milestone(self) -> int | None:
         """Distance between checkpoints that are kept for ever, in tokens."""
         return self.milestone_tokens
+
+
+def whole_micro_batches(global_batch: int, micro_batch: int, data_parallel: int, where: str) -> int:
+    """Micro-batches of each data-parallel rank in a global batch.
+
+    Raises:
+        UserError: it cannot be cut into whole ones.
+    """
+    per_pass = micro_batch * data_parallel
+    if global_batch % per_pass:
+        raise UserError(
+            f"train.global_batch {global_batch} is not a multiple of train.micro_batch {micro_batch} x "
+            f"{data_parallel} data-parallel ranks",
+            where=where,
+            fix=f"use a multiple of {per_pass}, another micro_batch or another number of ranks",
+        )
+    return global_batch // per_pass

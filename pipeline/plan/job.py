@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from data_prep.errors import UserError
 from pipeline.config.model import ModelConfig
 from pipeline.config.parallel import ParallelConfig, Precision
+from pipeline.config.train import whole_micro_batches
 
 BUCKET = 500_000_000
 """DeepSpeed's `reduce_bucket_size` unless configured, and the pieces in which it reduces without ZeRO buckets."""
@@ -43,14 +43,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.parallel.check_ranks(self.precision, self.world_size, "cuda", self.rows)
-        per_pass = self.micro_batch * self.data_parallel
-        if self.global_batch % per_pass:
-            raise UserError(
-                f"train.global_batch {self.global_batch} is not a multiple of train.micro_batch {self.micro_batch} x "
-                f"{self.data_parallel} data-parallel ranks",
-                where="plan",
-                fix=f"use a multiple of {per_pass}, another micro_batch or another number of ranks",
-            )
+        whole_micro_batches(self.global_batch, self.micro_batch, self.data_parallel, "plan")
 
     @property
     def rows(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from data_prep.configfile import Settings
+from data_prep.configfile import Settings, SlurmTime
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -26,19 +26,11 @@ class SbatchConfig(Settings):
 
     partition: str | None = None
     account: str | None = None
-    time: str | None = None
+    time: SlurmTime | None = None
     nodes: Positive | None = None
     ntasks_per_node: Positive | None = None
     gpus_per_node: Positive | None = None
     sbatch: dict[str, str] = Field(default_factory=dict)
-
-    @field_validator("time", mode="before")
-    @classmethod
-    def _time_as_written(cls, value: object) -> object:
-        # YAML reads 4:00:00 as 14400, which Slurm would take for minutes.
-        if isinstance(value, int):
-            raise ValueError('YAML reads this as a number; write it in quotes, time: "4:00:00"')
-        return value
 
     def given(self) -> dict[str, str]:
         """Options that are set, by sbatch's names without dashes in front."""
