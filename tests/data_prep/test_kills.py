@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import IO
 
@@ -30,16 +31,33 @@ ROOTS, KILLS_PER_ROOT, LANDED = 2, 12, 20
 """24 kills are planned; those whose moment comes after the end of a run that was faster than measured do not count."""
 
 
+def answering_server(context: BaseContext) -> int:
+    """The process of a server that forks workers; a new one where the old one has died.
+
+    It dies of a run that is killed between reaching it and telling it what to fork. A run of `data-prep` has a server
+    of its own, and takes nobody's with it.
+    """
+    while True:
+        forkserver.ensure_running()
+        probe = context.Process(target=int)  # type: ignore[attr-defined]
+        try:
+            probe.start()
+        except (OSError, EOFError):
+            time.sleep(0.01)
+            continue
+        probe.join()
+        return int(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+
+
 def serve() -> None:
-    """The helper: prints the server's process; for a line `WORKERS CONFIG OVERRIDE...` the run's, then its status."""
-    executor.start_method()
-    forkserver.ensure_running()
-    print(forkserver._forkserver._forkserver_pid, flush=True)  # type: ignore[attr-defined]
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # runs share the server
+    """The helper: for a line `WORKERS CONFIG OVERRIDE...` prints the server's process, the run's, then its status."""
+    context = executor.start_method()
     for line in sys.stdin:
         workers, config, *overrides = line.split()
+        print(answering_server(context), flush=True)
         pid = os.fork()
         if pid == 0:
+            forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is not its child
             code = 1
             try:
                 settings = configfile.load(config, DataConfig, overrides)
@@ -60,11 +78,12 @@ class Runs:
         assert helper.stdin is not None and helper.stdout is not None
         self._in: IO[str] = helper.stdin
         self._out: IO[str] = helper.stdout
-        self._server = int(self._out.readline())
+        self._server = 0
 
     def start(self, arguments: list[str], workers: int = 2) -> int:
         """Start a run; returns its process."""
         print(workers, *arguments, file=self._in, flush=True)
+        self._server = int(self._out.readline())
         return int(self._out.readline())
 
     def status(self) -> int:
