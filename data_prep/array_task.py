@@ -21,7 +21,7 @@ from data_prep.errors import CorruptFile, UserError
 from data_prep.manifest import FileRef
 from data_prep.runner import PLAN_FILE, Say
 from data_prep.stage import Task, plan_json
-from data_prep.steps import Step
+from data_prep.step import Step
 
 RANK_VARIABLE = "SLURM_ARRAY_TASK_ID"
 

@@ -21,7 +21,7 @@ from data_prep.report.build import load_figures
 from data_prep.report.page import size
 from data_prep.report.published import CORPORA
 from data_prep.shards import DatasetManifest
-from data_prep.steps import RAW
+from data_prep.step import RAW
 
 _SHOWN_FILES = 20
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))

@@ -19,7 +19,8 @@ from data_prep.raw_input import raw_files as raw_files
 from data_prep.raw_input import raw_paths as raw_paths
 from data_prep.runner import ExecutorName, Say, run_stage, say
 from data_prep.stage import REMOVED_PREFIX, Stage
-from data_prep.steps import RAW, Digests, Files, Step, ancestors, enabled_steps
+from data_prep.step import RAW, Digests, Files, Step, ancestors
+from data_prep.steps import enabled_steps
 
 
 @dataclass(frozen=True)

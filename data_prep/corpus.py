@@ -21,7 +21,8 @@ from data_prep.errors import CorruptFile, UserError
 from data_prep.manifest import FileRef, StageManifest
 from data_prep.runner import PLAN_FILE
 from data_prep.stage import REMOVED_PREFIX
-from data_prep.steps import STEPS, Step, connected, enabled_steps
+from data_prep.step import Step, connected
+from data_prep.steps import STEPS, enabled_steps
 
 _CONFIG_ENDINGS = (".yaml", ".yml")
 

@@ -28,7 +28,8 @@ from data_prep.manifest import FileRef, StageManifest
 from data_prep.runner import PLAN_FILE
 from data_prep.sample_input import InputSample
 from data_prep.stage import MANIFESTS
-from data_prep.steps import RAW, STEPS, Step, ancestors
+from data_prep.step import RAW, Step, ancestors
+from data_prep.steps import STEPS
 from data_prep.urls import canonical_url, url_id
 from data_prep.warc import read_heads
 
@@ -299,12 +300,12 @@ class _Scale:
         return self._inputs[DUMPS].factor if DUMPS in reads(step) else 1.0
 
     def _after_pages(self, step: Step) -> bool:
-        return step.name == "pages" or "pages" in ancestors([step])
+        return step.name == "pages" or "pages" in ancestors([step], STEPS)
 
 
 def reads(step: Step) -> set[str]:
     """Which of the config's inputs a stage depends on, directly or through others; optional ones are left out."""
-    names = {step.name, *ancestors([step])}
+    names = {step.name, *ancestors([step], STEPS)}
     found = {
         part
         for other in STEPS

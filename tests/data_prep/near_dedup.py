@@ -14,7 +14,8 @@ from data_prep.config import DataConfig
 from data_prep.dedup.jaccard import jaccard
 from data_prep.documents import read_rows
 from data_prep.manifest import FileRef, StageManifest
-from data_prep.steps import RAW, enabled_steps
+from data_prep.step import RAW
+from data_prep.steps import enabled_steps
 
 
 def run(

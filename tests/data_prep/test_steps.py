@@ -4,7 +4,8 @@ from pathlib import Path
 
 from data_prep import configfile
 from data_prep.config import DataConfig
-from data_prep.steps import RAW, STEPS, Step, ancestors, connected, enabled_steps
+from data_prep.step import RAW, Step, ancestors, connected
+from data_prep.steps import STEPS, enabled_steps
 
 DEMO = str(Path(__file__).parents[2] / "configs" / "data" / "demo.yaml")
 EVALUATION = ["evaluation.sets={a: x}", "decontaminate={}", "overlap={}"]
