@@ -113,7 +113,7 @@ class Corpus:
         views = [view for step in steps if (view := _view(root, step)) is not None]
         if not views:
             raise UserError(
-                "no stage has begun here" if store.exists(root) else "no such config or folder",
+                "no stage has begun here" if configured or store.exists(root) else "no such config or folder",
                 where=root,
                 fix="give a config, or the folder that its `root` names; `data-prep run` fills it",
             )

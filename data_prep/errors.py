@@ -53,6 +53,32 @@ def full_disk(error: OSError, path: str) -> UserError | None:
     return None
 
 
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR}
+
+
+@contextmanager
+def to_write_in(folder: str) -> Iterator[None]:
+    """Turn a refusal of the file system, while a folder for results is made or claimed, into a `UserError`.
+
+    Args:
+        folder: as the user named it.
+
+    Raises:
+        UserError: it cannot be made or written; the disk may also be full.
+    """
+    try:
+        yield
+    except OSError as error:
+        clear = full_disk(error, folder)
+        if clear is None and error.errno in _UNWRITABLE:
+            clear = UserError(
+                f"no folder to write in ({error.strerror})", where=folder, fix="give another, or the right to write"
+            )
+        if clear is None:
+            raise
+        raise clear from None
+
+
 @contextmanager
 def exit_on_user_error(speak: bool = True) -> Iterator[None]:
     """Turn a `UserError` into one line on stderr and exit code 2, Ctrl-C into exit code 130.

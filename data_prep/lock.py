@@ -26,7 +26,7 @@ from typing import IO, Any
 import orjson
 
 from data_prep import store
-from data_prep.errors import CorruptFile, UserError
+from data_prep.errors import CorruptFile, UserError, to_write_in
 
 FILE = "run.lock"
 STALE_SECONDS = 180.0
@@ -44,7 +44,7 @@ def held(root: str, shared: bool = False) -> Iterator[None]:
         shared: let others in that share it, too (single tasks of an array), but no run.
 
     Raises:
-        UserError: someone else holds it; names process and host.
+        UserError: someone else holds it (names process and host), or the folder cannot be written.
     """
     if store.is_local(root):
         with _flocked(store.local(root), shared):
@@ -87,8 +87,9 @@ def _flocked(root: Path, shared: bool) -> Iterator[None]:
     path, attempts = root / FILE, 0
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     while True:
-        root.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+b")
+        with to_write_in(str(root)):
+            root.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+b")
         if not _try_lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             other = _said(handle)
             handle.close()

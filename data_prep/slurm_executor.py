@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,10 +291,11 @@ class SlurmExecutor:
 
     def _tell_why_nothing_runs(self, jobs: list[Job]) -> None:
         active = [job for job in jobs if not job.has_ended]
-        reasons = Counter(job.reason for job in active)
-        line = f"{len(active)} tasks wait in Slurm's queue: {', '.join(sorted(reasons))}"
+        reasons = sorted({job.reason for job in active} - {"None"})  # none yet: Slurm has not looked at it
+        tasks = f"{len(active)} tasks wait" if len(active) > 1 else "1 task waits"
+        line = f"{tasks} in Slurm's queue: {', '.join(reasons)}"
         waiting = all(job.state == "PENDING" for job in active)
-        if waiting and line != self._said:
+        if waiting and reasons and line != self._said:
             self._said = line
             print(f"  {self._step.name}: {line}", file=sys.stderr, flush=True)
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from data_prep import __version__, store
 from data_prep.configfile import config_sha, to_yaml
-from data_prep.errors import CorruptFile, UserError
+from data_prep.errors import CorruptFile, UserError, to_write_in
 
 RESULT = "result.json"
 CONFIG = "config.yaml"
@@ -49,10 +49,11 @@ class RunFolder:
         Ranks of a run that was just killed need a moment to go; hence the wait.
 
         Raises:
-            UserError: another process writes this run.
+            UserError: another process writes this run, or the folder cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = (self.path / _LOCK).open("a+")
+        with to_write_in(str(self.path)):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / _LOCK).open("a+")
         deadline = time.monotonic() + _LOCK_WAIT_SECONDS
         while True:
             try:

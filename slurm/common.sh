@@ -29,6 +29,7 @@ fi
 export ROOT PYTHON
 export TASKS=${TASKS:-rank}
 [[ $TASKS == rank || $TASKS == node ]] || stop "TASKS=$TASKS: give rank or node"
+[[ ${MAX_FAILURES:-3} =~ ^[1-9][0-9]*$ ]] || stop "MAX_FAILURES=$MAX_FAILURES: give a number"
 export PYTHONUNBUFFERED=1
 if [[ -n ${IFNAME:-} ]]; then
     export NCCL_SOCKET_IFNAME=$IFNAME GLOO_SOCKET_IFNAME=$IFNAME
@@ -44,6 +45,22 @@ if [[ $CONTAINER == --* ]]; then
 else
     IN_FRONT=$CONTAINER
 fi
+
+# look_at SCRIPT PACKAGE WORD...: stop on what is wrong before anything is started. Words stand behind the script's name;
+# the package is one that its work needs.
+look_at() {
+    local script=$1 package=$2 word found
+    shift 2
+    (($#)) || stop "no config: sbatch slurm/$script CONFIG [KEY=VALUE]..."
+    for word; do
+        [[ $word != -* ]] || stop "$word stands behind the script: sbatch $word slurm/$script CONFIG [KEY=VALUE]..."
+    done
+    found=$(python_here -c "import sys, importlib.util as util
+sys.exit(None if util.find_spec('$package') else 'no package $package')" 2>&1) && return
+    found=${found%%$'\n'*}
+    [[ ! $found =~ line\ [0-9]+:\ (.*) ]] || found=${BASH_REMATCH[1]} # bash says where in this file
+    stop "$(hostname): ${CONTAINER:+$CONTAINER }$PYTHON: $found; make install, or mend PYTHON, SETUP, CONTAINER"
+}
 
 # python_here ARGUMENT...: Python on this node, in the container if there is one.
 python_here() {
@@ -108,7 +125,7 @@ ranks_per_node() { echo "${SLURM_NTASKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}"; }
 train() {
     local kind=$1 tasks cpus errors hosts
     shift
-    (($#)) || stop "no config: sbatch slurm/$kind.sbatch CONFIG [KEY=VALUE]..."
+    look_at "$kind.sbatch" deepspeed "$@"
     # Before this is done a signal ends the script, and Slurm decides.
     python_here "$ROOT/launch/requeue.py" begin "$kind" "$@" || exit
     RANKS=$(ranks_per_node)
@@ -137,7 +154,7 @@ train() {
 
 # prepare_data CONFIG [KEY=VALUE]...: data-prep run, requeued when it is asked to stop.
 prepare_data() {
-    (($#)) || stop "no config: sbatch slurm/data_prep.sbatch CONFIG [KEY=VALUE]..."
+    look_at data_prep.sbatch datatrove "$@"
     "$PYTHON" -m data_prep.cli run "$@" --executor "${EXECUTOR:-slurm}" ${WORKERS:+--workers "$WORKERS"} &
     wait_for $! TERM
     if [[ -n $signalled && $code != 0 ]]; then

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from data_prep import store
-from data_prep.errors import CorruptFile, UserError
+from data_prep.errors import CorruptFile, UserError, to_write_in
 from pipeline.checkpoint.store import CheckpointStore
 from pipeline.exit_codes import read_ended
 from pipeline.runs import CHECKPOINTS
@@ -39,7 +39,8 @@ def read(run_dir: Path) -> list[Attempt]:
 
 def _write(run_dir: Path, attempts: Sequence[Attempt]) -> None:
     path = run_dir / RESTARTS
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with to_write_in(str(run_dir)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     store.write_json(str(path), [asdict(one) for one in attempts[-_KEPT:]])
 
 
@@ -56,7 +57,7 @@ def begin(run_dir: Path, env: Mapping[str, str]) -> tuple[bool, str]:
         env: environment variables of the batch script.
 
     Raises:
-        UserError: not inside a Slurm job, or the file of starts is damaged.
+        UserError: not inside a Slurm job, or the file of starts is damaged or cannot be written.
     """
     job, nodes, step = _job(env), env.get("SLURM_JOB_NODELIST", "?"), newest_step(run_dir)
     known = read(run_dir)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import __version__, configfile, store
-from data_prep.errors import CorruptFile, UserError
+from data_prep.errors import CorruptFile, UserError, to_write_in
 from pipeline.chain import HOME, ChainConfig, Step
 from pipeline.slurm import queue
 from pipeline.slurm.options import SbatchConfig
@@ -93,10 +93,12 @@ class Places:
         """No other process submits jobs of this chain meanwhile.
 
         Raises:
-            UserError: one does.
+            UserError: one does, or the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
+        with to_write_in(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / ".lock").open("w")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

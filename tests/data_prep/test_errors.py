@@ -1,9 +1,10 @@
 import errno
 import pickle
+from pathlib import Path
 
 import pytest
 
-from data_prep.errors import CorruptFile, UserError, exit_on_user_error, full_disk
+from data_prep.errors import CorruptFile, UserError, exit_on_user_error, full_disk, to_write_in
 
 
 def test_one_line_with_what_where_and_fix() -> None:
@@ -42,3 +43,16 @@ def test_other_errors_keep_their_traceback() -> None:
     with pytest.raises(PermissionError), exit_on_user_error():
         raise PermissionError(errno.EACCES, "no")
     assert full_disk(PermissionError(errno.EACCES, "no"), "f") is None
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_and_a_broken_disk_is_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=r"^runs: no folder to write in \(Not a directory\); give another"),
+        to_write_in("runs"),
+    ):
+        (tmp_path / "file" / "runs").mkdir()
+    with pytest.raises(UserError, match="no space left"), to_write_in("runs"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="broken"), to_write_in("runs"):
+        raise OSError(errno.EIO, "broken")

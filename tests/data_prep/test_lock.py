@@ -79,3 +79,9 @@ def test_an_object_store_has_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
     with lock.held(root, shared=True):
         assert lock.holder(root) is None
     assert lock.holder(root) is None
+
+
+def test_a_root_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/root: no folder to write in"), lock.held(str(tmp_path / "file" / "root")):
+        pass

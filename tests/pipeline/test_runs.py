@@ -87,3 +87,9 @@ def test_the_stored_configuration_is_the_resolved_one_and_loads_again(tmp_path: 
     stored = yaml.safe_load((tmp_path / runs.CONFIG).read_text())
     assert PretrainConfig.model_validate(stored) == config()
     assert stored["optimizer"]["eps"] == 1e-8  # a default
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run: no folder to write in"):
+        RunFolder(tmp_path / "file" / "run").lock()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import hosts
@@ -55,3 +57,47 @@ def test_outside_of_a_job_it_says_how_it_is_meant(script: Path) -> None:
     assert done.stderr == (
         f"error: this is a batch script; submit it: sbatch slurm/{script.name} CONFIG [KEY=VALUE]...\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "line"),
+    [
+        ({}, [], "no config: sbatch slurm/pretrain.sbatch CONFIG [KEY=VALUE]..."),
+        (
+            {},
+            ["c.yaml", "--nodes=2"],
+            "--nodes=2 stands behind the script: sbatch --nodes=2 slurm/",
+        ),
+        ({"TASKS": "gpu"}, ["c.yaml"], "TASKS=gpu: give rank or node"),
+        ({"MAX_FAILURES": "many"}, ["c.yaml"], "MAX_FAILURES=many: give a number"),
+        (
+            {"PYTHON": "/usr/bin/python4"},
+            ["c.yaml"],
+            "/usr/bin/python4: No such file or directory; make install, or",
+        ),
+        ({"CONTAINER": "nowhere exec"}, ["c.yaml"], "nowhere: command not found; make install, or mend"),
+        ({"CONTAINER": "env DS=1 false"}, ["c.yaml"], "CONTAINER"),
+        ({"WEBTEXT_HOME": "/tmp"}, ["c.yaml"], "/tmp is not the checkout; submit from it, or set WEBTEXT_HOME"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict | list) else "",
+)
+def test_a_wrong_start_is_one_line_and_is_not_requeued(given: dict[str, str], words: list[str], line: str) -> None:
+    """Before any command of Slurm is called: there is none on this path."""
+    env = {"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "1", "WEBTEXT_HOME": str(SLURM.parent), "PYTHON": sys.executable}
+    command = ["bash", str(SLURM / "pretrain.sbatch"), *words]
+    done = subprocess.run(command, env=env | given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert line in done.stderr
+
+
+def test_a_python_without_the_packages_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    python.chmod(0o755)
+    env = {"PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "1", "WEBTEXT_HOME": str(SLURM.parent), "PYTHON": str(python)}
+    for script, package in (("evaluate", "deepspeed"), ("data_prep", "datatrove")):
+        command = ["bash", str(SLURM / f"{script}.sbatch"), "c.yaml"]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        expected = f"error: {socket.gethostname()}: {python}: no package {package}; make install, or mend PYTHON, SETUP"
+        assert (done.returncode, done.stderr) == (2, f"{expected}, CONTAINER\n")

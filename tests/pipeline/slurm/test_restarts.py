@@ -67,3 +67,9 @@ def test_outside_of_a_job_and_without_a_start_it_says_so(tmp_path: Path) -> None
     (tmp_path / "slurm" / "restarts.json").write_text('[{"x": 1}]')
     with pytest.raises(UserError, match="not a list of starts"):
         restarts.begin(tmp_path, JOB)
+
+
+def test_a_run_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run: no folder to write in"):
+        restarts.begin(tmp_path / "file" / "run", JOB)
