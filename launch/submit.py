@@ -24,16 +24,17 @@ Status = Annotated[bool, typer.Option("--status", help="Show every step, its job
 def main(chain: Chain, overrides: command.Overrides = None, dry_run: DryRun = False, status: Status = False) -> None:
     """Submit data preparation, pretraining, fine-tuning, evaluation and comparison, each after what it needs.
 
-    What is complete or queued is left alone: run it again after a failure, or after adding a step. What the jobs ask
-    for stands in the chain's section slurm:.
+    Run it again after a failure, or after adding a step: what is complete or queued is left alone.
+
+    What the jobs ask for stands in the chain's section slurm:, see docs/cluster.md.
 
     Examples:
 
       python launch/submit.py configs/chain/demo.yaml --dry-run
 
-      python launch/submit.py configs/chain/demo.yaml root=runs/cluster slurm.partition=cpu
+      python launch/submit.py configs/chain/demo.yaml root=runs/x slurm.time=60
 
-      python launch/submit.py configs/chain/demo.yaml root=runs/cluster --status
+      python launch/submit.py configs/chain/demo.yaml root=runs/x --status
     """
     if dry_run and status:
         raise UserError("--dry-run and --status exclude each other", where="command line", fix="give one of them")

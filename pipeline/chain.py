@@ -44,7 +44,7 @@ class StepConfig(Settings):
     """One training or evaluation command.
 
     Attributes:
-        config: its file, relative to the file that names it.
+        config: its file, relative to the chain's own, also where a `base:` of the chain names it.
         set: settings that win over the file, `section.key=value`.
         ranks: processes of a training step; one runs without a launcher. The chain's own number if not given.
     """

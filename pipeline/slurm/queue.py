@@ -63,10 +63,11 @@ def jobs_commented(prefix: str) -> list[Job]:
     return sorted((job for job in found if job.comment.startswith(prefix)), key=lambda job: int(job.id))
 
 
-def submit(command: Sequence[str], env: Mapping[str, str]) -> str:
+def submit(step: str, command: Sequence[str], env: Mapping[str, str]) -> str:
     """Submit a job; returns its id.
 
     Args:
+        step: what it does, for people.
         command: `sbatch` with its arguments.
         env: environment variables beside those of this process.
 
@@ -78,7 +79,11 @@ def submit(command: Sequence[str], env: Mapping[str, str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**outer, **env})
     if done.returncode:
         said = "; ".join(line.removeprefix("sbatch: error: ") for line in done.stderr.strip().splitlines())
-        raise UserError(f"sbatch refuses the job: {said}", where=" ".join(command), fix="change the section `slurm:`")
+        raise UserError(
+            f"sbatch refuses the job: {said}",
+            where=f"step {step}",
+            fix="change the section `slurm:`; --dry-run shows the line",
+        )
     return done.stdout.strip().partition(";")[0]
 
 

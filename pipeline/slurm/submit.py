@@ -207,6 +207,17 @@ def current(steps: Sequence[Step], places: Places) -> tuple[list[Item], dict[str
     return find_out(steps, active, is_complete), jobs
 
 
+def _check_device(chain: ChainConfig) -> None:
+    """Raise `UserError` if jobs would hold GPUs and train on the CPU."""
+    slurm = chain.slurm
+    for own in (slurm, slurm.pretrain, slurm.finetune, slurm.evaluate):
+        found = [name for name in own.given() if name.startswith("gpus") or name == "gres"]
+        if chain.device == "cpu" and found:
+            raise UserError(
+                f"slurm: asks for {found[0]}, but device is cpu", where="chain", fix="set device: auto, or ask for none"
+            )
+
+
 def submit(
     chain: ChainConfig, steps: Sequence[Step], say: Callable[[str], None], dry_run: bool = False
 ) -> dict[str, str]:
@@ -219,10 +230,12 @@ def submit(
         dry_run: only say what would be done; step names stand for job ids.
 
     Raises:
-        UserError: Slurm does not answer or refuses a job; what was submitted before stays and is noted.
+        UserError: the chain asks for GPUs and not to use them, or Slurm does not answer or refuses a job; what was
+            submitted before stays and is noted.
     """
     places = Places.of(chain)
     queue.require()
+    _check_device(chain)
     if dry_run:
         items, _ = current(steps, places)
         for item in items:
@@ -246,7 +259,7 @@ def submit(
             if name in last and last[name].reason == queue.NEVER:
                 queue.cancel(last[name].id)
             line = sbatch_line(item.step, chain, places, [ids[before] for before in item.after])
-            ids[name] = submitted[name] = queue.submit(line, environment(item.step, chain, places))
+            ids[name] = submitted[name] = queue.submit(name, line, environment(item.step, chain, places))
             places.write_job_ids(ids)
             say(f"{name}: job {ids[name]}" + (f" after {', '.join(item.after)}" if item.after else ""))
         places.write_job_ids(ids)

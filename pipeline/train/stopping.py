@@ -33,13 +33,24 @@ def deadline(config: HealthConfig, env: Mapping[str, str], started: float) -> fl
         config: gives the budget and the margin before the end of a Slurm job.
         env: environment variables.
         started: unix time at which the run began.
+
+    Raises:
+        UserError: the Slurm job leaves no time before its margin: each start would stop at its first step.
     """
     ends = []
     if config.time_budget_minutes is not None:
         ends.append(started + 60 * config.time_budget_minutes)
     job_end = env.get("SLURM_JOB_END_TIME", "")
     if job_end.isdigit():
-        ends.append(int(job_end) - 60 * config.stop_margin_minutes)
+        end = int(job_end) - 60 * config.stop_margin_minutes
+        if end <= started:
+            raise UserError(
+                f"the job ends in {(int(job_end) - started) / 60:.1f} minutes, and the run {config.stop_margin_minutes:g} "
+                "minutes before",
+                where="health.stop_margin_minutes",
+                fix="give the job more time (sbatch --time), or set a smaller margin",
+            )
+        ends.append(end)
     return min(ends, default=None)
 
 

@@ -79,6 +79,7 @@ def test_the_chain_fails_goes_on_and_is_complete(folder: Path) -> None:
     # A wrong setting of a late step is found before anything is submitted.
     wrong = f"pretrain=[{{config: {CONFIGS}/pretrain/demo.yaml, set: [model.n_head=7]}}]"
     assert "d_model 160 is not a multiple of n_head 7" in submit(folder, wrong, code=2)
+    assert "error: step data: sbatch refuses the job: invalid part" in submit(folder, "slurm.partition=none", code=2)
     assert queued() == []
 
     printed = submit(folder)

@@ -109,6 +109,17 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         Places.of(chain(tmp_path).model_copy(update={"root": "s3://bucket/x"}))
 
 
+def test_gpus_that_nothing_would_use_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit.queue, "require", lambda: None)
+    for asks in (
+        {"pretrain": {"gpus_per_node": 8}},
+        {"evaluate": {"sbatch": {"gpus": "1"}}},
+        {"sbatch": {"gres": "gpu:1"}},
+    ):
+        with pytest.raises(UserError, match="but device is cpu; set device: auto"):
+            submit.submit(chain(tmp_path, **asks), STEPS, print, dry_run=True)
+
+
 def test_only_one_process_submits_a_chain(tmp_path: Path) -> None:
     places = Places.of(chain(tmp_path))
     with places.locked(), pytest.raises(UserError, match="another process submits this chain"), places.locked():
