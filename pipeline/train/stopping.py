@@ -42,15 +42,14 @@ def deadline(config: HealthConfig, env: Mapping[str, str], started: float) -> fl
         ends.append(started + 60 * config.time_budget_minutes)
     job_end = env.get("SLURM_JOB_END_TIME", "")
     if job_end.isdigit():
-        end = int(job_end) - 60 * config.stop_margin_minutes
-        if end <= started:
+        margin, left = config.stop_margin_minutes, (int(job_end) - started) / 60
+        if left <= margin:
             raise UserError(
-                f"the job ends in {(int(job_end) - started) / 60:.1f} minutes, and the run {config.stop_margin_minutes:g} "
-                "minutes before",
+                f"the job ends in {left:.1f} minutes, and the run {margin:g} minutes before",
                 where="health.stop_margin_minutes",
                 fix="give the job more time (sbatch --time), or set a smaller margin",
             )
-        ends.append(end)
+        ends.append(int(job_end) - 60 * margin)
     return min(ends, default=None)
 
 

@@ -29,9 +29,7 @@ def test_the_deadline_is_the_earliest_end(budget: float | None, env: dict[str, s
 
 def test_a_job_that_leaves_no_time_before_its_margin_is_refused() -> None:
     """Else each of its starts would do one step."""
-    expected = (
-        r"^health.stop_margin_minutes: the job ends in 3.0 minutes, and the run 5 minutes before; give the job more"
-    )
+    expected = r"^health.stop_margin_minutes: the job ends in 3.0 minutes, and the run 5 minutes before; give the"
     with pytest.raises(UserError, match=expected):
         deadline(HealthConfig(), {"SLURM_JOB_END_TIME": "1180"}, 1000.0)
     assert deadline(HealthConfig(stop_margin_minutes=1), {"SLURM_JOB_END_TIME": "1180"}, 1000.0) == 1120.0
