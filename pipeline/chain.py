@@ -216,7 +216,7 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
         name = configfile.load(path, schema, overrides).run.name
         script = f"{kind}.py"
         command = (*launcher(script, ranks), _relative(HOME / "launch" / script), path, *overrides)
-        after = ("data",) if kind == "pretrain" else (first.run.name,)
+        after = ("data",) if kind == "pretrain" else (first,)
         found.append(
             Step(
                 kind,
@@ -230,10 +230,10 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
             )
         )
 
-    first = configfile.load(str(home / chain.pretrain[0].config), PretrainConfig, chain.pretrain[0].set)
     for step in chain.pretrain:
         train("pretrain", "pretrain", step, PretrainConfig, [f"data.path={shards}"])
-    latest = store.join(root, first.run.name, "checkpoints", "latest")
+    first = _first_run(found)
+    latest = store.join(root, first, "checkpoints", "latest")
     for step in chain.finetune:
         labelled = [f"init.checkpoint={latest}", f"task.path={data}/tasks/labelled"]
         train("finetune", "fine-tune", step, FinetuneConfig, labelled)
@@ -244,6 +244,11 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
     everything = tuple(step.name for step in found if step.kind != "input")
     found.append(Step("compare", "compare", "compare", compared, never, everything))
     return found
+
+
+def _first_run(found: Sequence[Step]) -> str:
+    """Name of the run that the others start from."""
+    return next(step.name for step in found if step.kind == "pretrain")
 
 
 class StepFailed(Exception):
@@ -280,12 +285,11 @@ def run(chain: ChainConfig, file: str) -> None:
             raise StepFailed(step.title, code)
         print(f"  {step.title}: {clock(time.monotonic() - start)}", flush=True)
     root = chain.root
-    first = configfile.load(str(Path(file).parent / chain.pretrain[0].config), PretrainConfig, chain.pretrain[0].set)
     print(
         f"""
 All done in {clock(time.monotonic() - begin)}.
   data         {root}/data  (token shards: {root}/data/shards)
-  checkpoints  {root}/{first.run.name}/checkpoints
+  checkpoints  {root}/{_first_run(everything)}/checkpoints
   report       {root}/report.html
   MLflow       {_program("mlflow")} ui --backend-store-uri {resolve_uri(None, root)}"""
     )

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from data_prep.configfile import load
 from data_prep.errors import UserError
-from pipeline.chain import ChainConfig, Step
+from pipeline.chain import HOME, ChainConfig, Step, steps
 from pipeline.slurm import submit
 from pipeline.slurm.queue import Job
 from pipeline.slurm.submit import Places, environment, find_out, sbatch_line
@@ -107,6 +109,22 @@ def test_two_steps_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="jobs need a root on a shared file system"):
         Places.of(chain(tmp_path).model_copy(update={"root": "s3://bucket/x"}))
+
+
+def test_the_chain_of_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads as it stands, though its pretraining config names no data."""
+    shown = (HOME / "docs" / "cluster.md").read_text().partition("`configs/chain/mine.yaml`")[2]
+    block = re.findall(r"^    (.*)$", shown.partition("    python launch/submit.py")[0], re.MULTILINE)
+    file = tmp_path / "mine.yaml"
+    file.write_text("\n".join(block).replace("../", f"{HOME}/configs/"))
+    for name in ("DUMPS", "WARCS"):
+        monkeypatch.setenv(name, "raw")
+    given = load(str(file), ChainConfig, [])
+    found = {one.name: one for one in steps(given, str(file))}
+    assert list(found) == ["data", "track", "gpt2-124m", "demo-finetune", "demo-evaluate", "compare"]
+    assert "init.checkpoint=runs/mine/gpt2-124m/checkpoints/latest" in found["demo-finetune"].settings
+    line = sbatch_line(found["gpt2-124m"], given, Places.of(given), [])
+    assert {"--nodes=4", "--gpus-per-node=8", "--account=lm", "--mail-type=FAIL", "--time=1-00:00:00"} <= set(line)
 
 
 def test_gpus_that_nothing_would_use_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
