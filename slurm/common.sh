@@ -118,6 +118,16 @@ requeue() {
     exit "$code"
 }
 
+# know_the_end: the run stops before its job does (health.stop_margin_minutes); older versions of Slurm do not say when.
+know_the_end() {
+    local end
+    [[ -z ${SLURM_JOB_END_TIME:-} ]] || return 0
+    end=$(scontrol show job --oneliner "$SLURM_JOB_ID" | sed -n 's/.* EndTime=\([0-9][^ ]*\).*/\1/p')
+    [[ -n $end ]] || return 0 # no limit
+    SLURM_JOB_END_TIME=$(date -d "$end" +%s)
+    export SLURM_JOB_END_TIME
+}
+
 # ranks_per_node: as asked of sbatch; else one for each GPU; else one.
 ranks_per_node() { echo "${SLURM_NTASKS_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}"; }
 
@@ -134,6 +144,7 @@ train() {
     [[ $TASKS == rank ]] || tasks=1
     # srun gives each task one core unless told otherwise.
     cpus=${SLURM_CPUS_PER_TASK:-$((${SLURM_CPUS_ON_NODE:-$tasks} / tasks))}
+    know_the_end
     errors=$(mktemp)
     say "$((SLURM_JOB_NUM_NODES * RANKS)) ranks on $SLURM_JOB_NODELIST, rendezvous ${MASTER_ADDR:-of Slurm}"
     # Ranks are numbered node by node, so that tensor-parallel neighbours share one.
