@@ -49,15 +49,18 @@ fi
 # look_at SCRIPT PACKAGE WORD...: stop on what is wrong before anything is started. Words stand behind the script's name;
 # the package is one that its work needs.
 look_at() {
-    local script=$1 package=$2 word found
+    local script=$1 package=$2 word found code
     shift 2
     (($#)) || stop "no config: sbatch slurm/$script CONFIG [KEY=VALUE]..."
     for word; do
         [[ $word != -* ]] || stop "$word stands behind the script: sbatch $word slurm/$script CONFIG [KEY=VALUE]..."
     done
     found=$(python_here -c "import sys, importlib.util as util
-sys.exit(None if util.find_spec('$package') else 'no package $package')" 2>&1) && return
-    found=${found%%$'\n'*}
+sys.exit(None if util.find_spec('$package') else 'no package $package')" 2>&1)
+    code=$?
+    # What a signal has ended may be well on another host: the ranks will tell.
+    ((code == 0 || (code > 128 && code < 192))) && return
+    found=${found:-exit code $code} found=${found%%$'\n'*}
     [[ ! $found =~ line\ [0-9]+:\ (.*) ]] || found=${BASH_REMATCH[1]} # bash says where in this file
     stop "$(hostname): ${CONTAINER:+$CONTAINER }$PYTHON: $found; make install, or mend PYTHON, SETUP, CONTAINER"
 }
@@ -165,6 +168,7 @@ train() {
 
 # prepare_data CONFIG [KEY=VALUE]...: data-prep run, requeued when it is asked to stop.
 prepare_data() {
+    CONTAINER='' IN_FRONT='' STEP_OPTIONS=() # its tasks run in none
     look_at data_prep.sbatch datatrove "$@"
     "$PYTHON" -m data_prep.cli run "$@" --executor "${EXECUTOR:-slurm}" ${WORKERS:+--workers "$WORKERS"} &
     wait_for $! TERM

@@ -76,7 +76,7 @@ def test_outside_of_a_job_it_says_how_it_is_meant(script: Path) -> None:
             "/usr/bin/python4: No such file or directory; make install, or",
         ),
         ({"CONTAINER": "nowhere exec"}, ["c.yaml"], "nowhere: command not found; make install, or mend"),
-        ({"CONTAINER": "env DS=1 false"}, ["c.yaml"], "CONTAINER"),
+        ({"CONTAINER": "false"}, ["c.yaml"], "exit code 1; make install, or mend"),
         ({"WEBTEXT_HOME": "/tmp"}, ["c.yaml"], "/tmp is not the checkout; submit from it, or set WEBTEXT_HOME"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict | list) else "",
