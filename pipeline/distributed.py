@@ -41,7 +41,23 @@ def _import_deepspeed() -> None:
             del sys.modules["mlflow"]
 
 
+def _import_muon() -> None:
+    """Import DeepSpeed's Muon uncompiled, which is not used here.
+
+    ZeRO imports it to see that; compiled, it brings the whole of torch's compiler: two seconds on every rank.
+    """
+    from deepspeed.runtime import compiler
+
+    plain = compiler.compile
+    compiler.compile = lambda: compiler.dummy_decorator
+    try:
+        import deepspeed.runtime.zero.muon.original_muon  # noqa: F401
+    finally:
+        compiler.compile = plain
+
+
 _import_deepspeed()
+_import_muon()
 
 
 @dataclass(frozen=True)

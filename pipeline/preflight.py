@@ -32,7 +32,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from data_prep.errors import UserError
 from pipeline.distributed import World
-from pipeline.tracking.lineage import environment_tags
+from pipeline.tracking.lineage import git_commit
 
 Facts = dict[str, str]
 
@@ -65,7 +65,7 @@ def environment_facts(config_sha: str) -> Facts:
         config_sha: digest of the whole configuration.
     """
     return {
-        "code": f"{environment_tags().get('git_commit', 'no git')[:12]} {code_digest()[:12]}",
+        "code": f"{(git_commit() or 'no git')[:12]} {code_digest()[:12]}",
         "config": config_sha[:12],
         "python": platform.python_version(),
         "torch": torch.__version__,

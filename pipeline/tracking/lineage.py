@@ -51,10 +51,15 @@ def environment_tags() -> dict[str, str]:
             tags[f"version.{package}"] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    commit = _git("rev-parse", "HEAD")
-    if commit:
-        tags["git_commit"] = commit + ("+changed" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    if commit := git_commit():
+        tags["git_commit"] = commit
     return tags
+
+
+def git_commit() -> str:
+    """Commit of this code ("+changed" if edited); empty where it is not a git checkout."""
+    commit = _git("rev-parse", "HEAD")
+    return commit + ("+changed" if commit and _git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(*arguments: str) -> str:
