@@ -6,23 +6,24 @@ forks one process a rank. `ranks(2, function, *args)` gives the rank-ordered res
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing import connection, forkserver, popen_forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.distributed import free_port
+import pytest
+from ports import free_port
 
 _SERVER_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
@@ -31,9 +32,10 @@ _SERVER_ENVIRONMENT = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",  # else importing the compiler starts worker processes
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow down whatever shares their core
 }
-# The last is what DeepSpeed imports late, with all of torch's compiler: seconds a rank.
-_PRELOAD = ["pipeline.pretrain", "pipeline.finetune.run", "torch._dynamo", "deepspeed.runtime.zero.muon.muon_optimizer"]
+_PRELOAD = "rank_imports"
 _OUTPUT_SHOWN = 6000
+TIMEOUT = 300.0
+"""Seconds; what takes so long hangs, however busy the machine is."""
 
 
 @dataclass
@@ -70,16 +72,38 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _Popen(popen_forkserver.Popen):
+    """As `multiprocessing` has it, from a server of our own: that of data preparation knows nothing of torch."""
+
+    server = forkserver.ForkServer()
+    lock = threading.Lock()
+
+    def _launch(self, process_obj: Any) -> None:
+        with self.lock, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forkserver, "connect_to_new_process", self.server.connect_to_new_process)
+            super()._launch(process_obj)
+
+
+class _Rank(ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> _Popen:  # noqa: N802
+        return _Popen(process_obj)
+
+
 @cache
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    with _environment(_SERVER_ENVIRONMENT):
-        # The server keeps the environment of its start.
-        process = context.Process(target=int)
+def _start_server() -> None:
+    _Popen.server.set_forkserver_preload([_PRELOAD])
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    with _environment({**_SERVER_ENVIRONMENT, "PYTHONPATH": path}):
+        # The server keeps the environment of its start, and says nothing where it cannot import something.
+        process = _Rank(target=_assert_imported)
         process.start()
         process.join()
-    return context
+    assert process.exitcode == 0
+
+
+def _assert_imported() -> None:
+    assert _PRELOAD in sys.modules
 
 
 def _rank_main(
@@ -90,7 +114,6 @@ def _rank_main(
         os.dup2(handle, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     os.environ.update(env)
-    gc.freeze()  # DeepSpeed collects garbage as it starts, through all that was imported
     try:
         pipe.send((function(*args), None, ""))
     except BaseException as error:
@@ -105,7 +128,7 @@ def _rank_main(
 
 
 def outcomes(
-    size: int, function: Callable[..., Any], *args: Any, timeout: float = 90.0, env: dict[str, str] | None = None
+    size: int, function: Callable[..., Any], *args: Any, timeout: float = TIMEOUT, env: dict[str, str] | None = None
 ) -> list[Outcome]:
     """Run `function(*args)` on `size` ranks under the environment that a launcher gives; never raises.
 
@@ -116,7 +139,7 @@ def outcomes(
         timeout: seconds after which what still runs is killed.
         env: further variables.
     """
-    context = _context()
+    _start_server()
     port = str(free_port())
     with tempfile.TemporaryDirectory() as folder:
         started = []
@@ -130,9 +153,9 @@ def outcomes(
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             }
-            mine, theirs = context.Pipe(duplex=False)
+            mine, theirs = multiprocessing.Pipe(duplex=False)
             output = Path(folder) / f"rank{rank}"
-            process = context.Process(target=_rank_main, args=(theirs, str(output), rank_env, function, args))
+            process = _Rank(target=_rank_main, args=(theirs, str(output), rank_env, function, args))
             process.start()
             theirs.close()
             started.append((process, mine, output))
@@ -155,7 +178,7 @@ def outcomes(
 
 
 def ranks(
-    size: int, function: Callable[..., Any], *args: Any, timeout: float = 90.0, env: dict[str, str] | None = None
+    size: int, function: Callable[..., Any], *args: Any, timeout: float = TIMEOUT, env: dict[str, str] | None = None
 ) -> list[Any]:
     """The results of `function(*args)` on every rank; see `outcomes`.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port, own_number
 
 NODES = ("n1", "n2")
 CONFIG = """
@@ -49,6 +50,7 @@ InactiveLimit=0
 MinJobAge=600
 KillWait=5
 JobRequeue=1
+FirstJobId={first_job}
 MaxArraySize={max_array_size}
 PropagateResourceLimits=NONE
 SlurmdParameters=config_overrides
@@ -64,28 +66,18 @@ def require() -> None:
         pytest.skip(f"{', '.join(missing)} not found: apt install slurm-wlm")
 
 
-def _free_ports(count: int) -> int:
-    """The first of some free ports in a row."""
-    for first in range(20000 + os.getpid() % 10000, 60000, count):
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError("no free ports")
-
-
 @contextlib.contextmanager
 def running(folder: Path, max_array_size: int = 1001) -> Iterator[None]:
     """Start it and point SLURM_CONF to it; cancel all jobs and stop it at the end."""
-    host, port = socket.gethostname().partition(".")[0], _free_ports(1 + len(NODES))
+    host, port, node_ports = socket.gethostname().partition(".")[0], free_port(), [free_port() for _ in NODES]
     for name in ("state", "log", *(f"spool/{node}" for node in NODES)):
         (folder / name).mkdir(parents=True)
-    lines = [CONFIG.format(host=host, user=getpass.getuser(), port=port, folder=folder, max_array_size=max_array_size)]
-    for number, node in enumerate(NODES, 1):
-        address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={port + number}"
+    # Of this number the scripts make the port where the ranks of a job meet.
+    job = 1 + 100 * (own_number("slurm") % 200)
+    facts = {"host": host, "user": getpass.getuser(), "port": port, "folder": folder, "first_job": job}
+    lines = [CONFIG.format(**facts, max_array_size=max_array_size)]
+    for node, node_port in zip(NODES, node_ports, strict=True):
+        address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port}"
         lines.append(f"NodeName={node} {address} CPUs=4 RealMemory=4000\n")
     lines.append(f"PartitionName=main Nodes={','.join(NODES)} Default=YES MaxTime=60 State=UP OverSubscribe=NO\n")
     config = folder / "slurm.conf"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -11,3 +13,12 @@ def finished_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import finished_corpus
 
     return finished_corpus.make(tmp_path_factory.mktemp("finished-corpus"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_server_for_all_stages() -> Iterator[None]:
+    """The first pool of a process decides what the server imports from which all its workers are forked."""
+    original = forkserver.set_forkserver_preload
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forkserver, "set_forkserver_preload", lambda names: original(["data_prep.chain", *names]))
+        yield

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ports import free_port
 from pydantic import BaseModel
 
 from data_prep.configfile import to_yaml
-from pipeline.launcher import free_port
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 
@@ -47,9 +47,7 @@ def ssh_daemons(folder: Path, hosts: list[Host]) -> Iterator[Path]:
         Path("/run/sshd").mkdir(exist_ok=True)  # where root's sshd keeps itself apart
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with contextlib.ExitStack() as stack:
         for host in hosts:
             config = folder / f"sshd-{host.address}"

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 from harness import ranks
+from ports import free_port
 from small_engine import opened, save, saved
 
 from pipeline.checkpoint import checkpointer as module
 from pipeline.checkpoint.store import LATEST, CheckpointStore, open_checkpoint
-from pipeline.distributed import free_port
 
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
 
