@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +42,25 @@ def assert_same_run(one: Path, other: Path) -> None:
     left, right = weights(one), weights(other)
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+_HOLDER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from pipeline.runs import RunFolder
+from pipeline.tracking import RunInfo, Tracker
+folder = RunFolder({path!r})
+folder.lock()
+{then}
+print("locked", flush=True)
+time.sleep({seconds})
+"""
+
+
+def hold(run: Path, seconds: float = 120.0, then: str = "") -> subprocess.Popen[bytes]:
+    """A process that holds a run's lock for so long, once it has it and has done something as its owner."""
+    code = _HOLDER.format(root=str(Path(__file__).parents[1]), path=str(run), seconds=seconds, then=then)
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"locked\n"
+    return holder

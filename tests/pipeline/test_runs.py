@@ -1,12 +1,11 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 from socket import gethostname
 from typing import Any
 
 import pytest
 import yaml
+from run_folder import hold
 from small_model import pretrain_config
 
 from data_prep.errors import UserError
@@ -19,28 +18,9 @@ def config(**changes: Any) -> PretrainConfig:
     return pretrain_config(Path("data"), Path("runs"), **changes)
 
 
-_HOLDER = """
-import sys, time
-sys.path.insert(0, {root!r})
-from pipeline.runs import RunFolder
-folder = RunFolder({path!r})
-folder.lock()
-print("locked", flush=True)
-time.sleep({seconds})
-"""
-
-
-def _hold(path: Path, seconds: float) -> subprocess.Popen[bytes]:
-    code = _HOLDER.format(root=str(Path(__file__).parents[2]), path=str(path), seconds=seconds)
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"locked\n"
-    return holder
-
-
 def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_LOCK_WAIT_SECONDS", 0.5)
-    holder = _hold(tmp_path / "run", 60)
+    holder = hold(tmp_path / "run", 60)
     with pytest.raises(
         UserError, match=f"process {holder.pid} on {gethostname()} is writing this run; .*other run.name"
     ):
@@ -54,7 +34,7 @@ def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path, monkeyp
 
 
 def test_the_claim_of_a_run_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
-    holder = _hold(tmp_path / "run", 1.0)
+    holder = hold(tmp_path / "run", 1.0)
     RunFolder(tmp_path / "run").lock()
     assert holder.wait(10) == 0
 

@@ -11,29 +11,11 @@ from pathlib import Path
 
 import pytest
 import slurm_cluster
-import small_web
+import small_chain
 from jobs import ROOT, environment, wait_for
+from small_chain import CONFIGS
 
 pytestmark = pytest.mark.slow
-CONFIGS = ROOT / "configs"
-SMALL_RUN = '"model.n_layer=2", "model.n_head=2", "model.d_model=32", "model.sequence_length=32", "train.log_every=1"'
-CHAIN = f"""
-root: runs
-input: {{dumps: [web/RS_small], archives: ["web/pages-*.warc.gz"]}}
-data: {{config: data.yaml}}
-pretrain:
-  - config: {CONFIGS}/pretrain/demo.yaml
-    set: [{SMALL_RUN}, "train.tokens=4K"]
-  - config: {CONFIGS}/pretrain/demo-low-lr.yaml
-    set: [{SMALL_RUN}, "train.tokens=4K"]
-finetune:
-  - config: {CONFIGS}/finetune/demo.yaml
-    set: ["train.epochs=1", "task.name=site"]
-evaluate:
-  - config: {CONFIGS}/evaluate/demo.yaml
-ranks: 1
-slurm: {{time: "30", small: {{sbatch: {{nice: "1"}}}}}}
-"""
 STEPS = ["data", "track", "demo-pretrain", "demo-pretrain-low-lr", "demo-finetune", "demo-evaluate", "compare"]
 
 
@@ -41,9 +23,7 @@ STEPS = ["data", "track", "demo-pretrain", "demo-pretrain-low-lr", "demo-finetun
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     slurm_cluster.require()
     folder = tmp_path_factory.mktemp("chain")
-    small_web.make(folder / "web")
-    (folder / "data.yaml").write_text(small_web.CONFIG)
-    (folder / "chain.yaml").write_text(CHAIN)
+    small_chain.write(folder, more='ranks: 1\nslurm: {time: "30", small: {sbatch: {nice: "1"}}}\n')
     with slurm_cluster.running(tmp_path_factory.mktemp("slurm")):
         yield folder
 

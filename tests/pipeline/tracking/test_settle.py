@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from run_folder import hold
 
 from pipeline.exit_codes import ExitCode, write_ended
 from pipeline.runs import RunFolder
@@ -16,26 +15,10 @@ from pipeline.tracking.mlflow import sync
 from pipeline.tracking.runfolder import METRICS_FILE, RunRecord
 from pipeline.tracking.settle import settle
 
-_RUN = """
-import sys, time
-sys.path.insert(0, {root!r})
-from pipeline.runs import RunFolder
-from pipeline.tracking import RunInfo, Tracker
-folder = RunFolder({path!r})
-folder.lock()
-tracker = Tracker.start(folder.path, RunInfo("run", "pretrain"), None, {experiment!r})
-tracker.log({{"train/loss": 2.5}}, step=1, tokens=64)
-print("logged", flush=True)
-time.sleep(120)
+_LOGGED = """
+tracker = Tracker.start(folder.path, RunInfo("run", "pretrain"), None, "sigkill")
+tracker.log({"train/loss": 2.5}, step=1, tokens=64)
 """
-
-
-def running(path: Path, experiment: str) -> subprocess.Popen[bytes]:
-    code = _RUN.format(root=str(Path(__file__).parents[3]), path=str(path), experiment=experiment)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"logged\n"
-    return process
 
 
 def status(uri: str, run_id: str) -> str:
@@ -43,7 +26,7 @@ def status(uri: str, run_id: str) -> str:
 
 
 def test_a_killed_run_is_marked_by_a_sync_and_runs_again_when_resumed(tmp_path: Path, mlflow_store: str) -> None:
-    process = running(tmp_path, "sigkill")
+    process = hold(tmp_path, then=_LOGGED)
     run_id = sync(tmp_path, mlflow_store).run_id
     assert status(mlflow_store, run_id) == "RUNNING"  # it does
     process.kill()
