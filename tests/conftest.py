@@ -1,5 +1,6 @@
 """Fixtures that tests of several packages share."""
 
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,10 @@ from hypothesis import settings
 # How long one example takes says something about the machine only.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# A shell ignores it for what it runs in the background, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

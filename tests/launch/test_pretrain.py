@@ -132,7 +132,7 @@ def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small
     writers = [f"process {one.pid} on {gethostname()} is writing this run" in error for one in ranks_of_it]
     assert error.startswith("error: ") and any(writers)
     assert len(ranks_of_it) >= 3
-    _, alive = psutil.wait_procs(ranks_of_it, timeout=20)
+    _, alive = psutil.wait_procs(ranks_of_it, timeout=60)
     alive = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert alive == []
     assert not (tmp_path / "cut" / "result.json").exists()
@@ -152,7 +152,7 @@ def test_a_signal_ends_the_command_with_the_code_that_says_start_me_again(small_
         while process.poll() is None and not (lines.exists() and b'"step":2' in lines.read_bytes()):
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 75, said
     assert said.strip().splitlines()[-1].startswith("stopped: stopped by SIGTERM behind the checkpoint of step ")
     assert b'"code": 75' in (tmp_path / "run" / "ended.json").read_bytes()

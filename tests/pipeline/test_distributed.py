@@ -113,7 +113,7 @@ def _dies_alone() -> None:
 
 
 def test_a_rank_that_is_killed_does_not_leave_the_other_waiting() -> None:
-    first, second = outcomes(2, _dies_alone, timeout=30)
+    first, second = outcomes(2, _dies_alone)
     assert second.exit_code == -signal.SIGKILL
     assert first.exit_code == 0  # it came to its end, by an error
     assert first.trace

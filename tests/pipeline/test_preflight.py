@@ -61,14 +61,14 @@ def _breaks_off(how: str) -> None:
             preflight._reduce = lambda _: preflight.time.sleep(20)  # type: ignore[assignment]
         if how == "error":
             preflight.dist.all_reduce = lambda _: 1 / 0
-    check_ranks(world, 0.05 if how == "does not join" else 0.2, "config")
+    check_ranks(world, 0.1 if how == "does not join" else 0.5, "config")
 
 
 @pytest.mark.parametrize(
     ("how", "said"),
     [
         ("wrong sum", "an all-reduce went wrong on rank 1 (HOST): 5 of 4,096 sums are wrong"),
-        ("does not join", "ranks 0, 1 (HOST) did not end an all-reduce on the cpu within 0.05 minutes"),
+        ("does not join", "ranks 0, 1 (HOST) did not end an all-reduce on the cpu within 0.1 minutes"),
     ],
 )
 def test_an_all_reduce_must_end_and_be_right(how: str, said: str) -> None:
@@ -81,12 +81,9 @@ def test_an_all_reduce_must_end_and_be_right(how: str, said: str) -> None:
 
 def _meets(absent: int) -> None:
     import os
-    import time
 
-    if int(os.environ["RANK"]) == absent:
-        time.sleep(9)
-        return
-    preflight.meet(0.03)
+    if int(os.environ["RANK"]) != absent:
+        preflight.meet(0.1)
 
 
 @pytest.mark.parametrize("absent", [0, 2])

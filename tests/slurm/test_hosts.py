@@ -12,13 +12,13 @@ import pytest
 from harness import ranks
 from hosts import Host, cable, joined_namespaces, ssh_daemons
 from jobs import ROOT, environment, wait_for
+from ports import free_port
 from run_folder import assert_same_run
 from small_model import pretrain_config
 
 from data_prep.configfile import to_yaml
 from pipeline.config.schema import PretrainConfig
 from pipeline.exit_codes import ExitCode, read_ended
-from pipeline.launcher import free_port
 from pipeline.pretrain import pretrain
 
 pytestmark = pytest.mark.slow
@@ -79,10 +79,10 @@ def test_a_cut_cable_ends_the_run_and_it_resumes(small_dataset: Path, tmp_path: 
     """Neither side hears of it; the watchdog of each rank ends it, as it ends every hang."""
     hosts.require("sshd", "ssh", "pdsh", "ip")
     changes = {
-        "train": {"tokens": 100 * 12 * 16, "micro_batch": 6},
+        "train": {"tokens": 300 * 12 * 16, "micro_batch": 6},
         "checkpoint": {"every": 10},
-        "validation": {"every": 100},
-        "health": {"hang_minutes": 0.1, "hang_factor": 2, "hang_phase_minutes": 2},
+        "validation": {"every": 300},
+        "health": {"hang_minutes": 0.2, "hang_factor": 2, "hang_phase_minutes": 2},
     }
     config = pretrain_config(small_dataset, tmp_path / "runs", **changes)
     (tmp_path / "c.yaml").write_text(to_yaml(config))

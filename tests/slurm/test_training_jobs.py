@@ -22,7 +22,7 @@ from pipeline.pretrain import pretrain
 from pipeline.slurm import restarts
 
 pytestmark = pytest.mark.slow
-STEPS = 200
+STEPS = 400
 TWO_NODES = ["--nodes=2", "--ntasks-per-node=1"]
 
 
@@ -38,7 +38,7 @@ def settings(dataset: Path, runs: Path, **changes: object) -> PretrainConfig:
     given = {
         "train": {"tokens": STEPS * 12 * 16, "micro_batch": 6},
         "checkpoint": {"every": 50},
-        "validation": {"every": 100},
+        "validation": {"every": 200},
     }
     return pretrain_config(dataset, runs, **{**given, **changes})
 

@@ -232,7 +232,7 @@ class HostileServer:
             "user_agent": AGENT,
             "per_domain_rate": 1000.0,
             "connect_timeout": 3.0,
-            "total_timeout": 1.0,
+            "total_timeout": 3.0,
             "retries": 1,
             "backoff": 0.01,
             "max_bytes": 200_000,

@@ -91,7 +91,7 @@ def test_attack(
     answer, reason = ATTACKS[attack]
     server.sites["evil.test", "/"] = answer
     server.sites["victim.test", "/"] = page("an honest page")
-    settings = server.settings("evil.test", "victim.test", total_timeout=2.0 if "drip" not in attack else 1.0)
+    settings = server.settings("evil.test", "victim.test")
     ended = crawl(tmp_path, settings, "http://evil.test/", "http://victim.test/")
     evil = ended["http://evil.test/"]
     record_property("attack", f"{attack} | {evil.outcome} | {evil.seconds:.2f} s")

@@ -91,7 +91,7 @@ def test_what_is_written_is_the_state_of_the_save(tmp_path: Path) -> None:
 def _second_while_the_first_is_written(folder: Path) -> None:
     checkpointer, engine = opened(folder, 4)
     original = module.write_state
-    module.write_state = lambda *args: (time.sleep(0.5), original(*args))
+    module.write_state = lambda *args: (time.sleep(1.0), original(*args))
     checkpointer.save(manifest(4), TOKENIZER_JSON)
     engine.go_on(8)
     checkpointer.save(manifest(8), TOKENIZER_JSON)
@@ -273,7 +273,7 @@ def _writer_killed_on(folder: Path, rank: int) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_writer_that_is_killed_is_noticed_by_the_other(folder: Path, rank: int) -> None:
-    found = outcomes(2, _writer_killed_on, folder, rank, timeout=30)
+    found = outcomes(2, _writer_killed_on, folder, rank)
     assert found[rank].exit_code == -signal.SIGKILL
     assert found[1 - rank].exit_code == 0
     assert isinstance(found[1 - rank].error, RuntimeError)

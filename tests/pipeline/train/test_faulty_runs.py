@@ -178,7 +178,7 @@ def test_a_run_ends_with_its_time(small_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_hangs_says_where(small_dataset: Path, tmp_path: Path) -> None:
-    one = config(small_dataset, tmp_path, health={"hang_minutes": 0.08, "hang_factor": 1.5})
+    one = config(small_dataset, tmp_path, health={"hang_minutes": 0.2, "hang_factor": 1.5})
     found = outcomes(2, train, one, Faults(sleep_at=4))
     assert [outcome.exit_code for outcome in found] == [ExitCode.HUNG] * 2
     run = tmp_path / "run"
@@ -236,7 +236,6 @@ def _differing(config: PretrainConfig, how: str, wrong: Any) -> None:
             opened = pretraining.open_data
             pretraining.open_data = lambda _: opened(wrong)
         if how == "no answer":
-            time.sleep(wrong)
             return
     pretrain(config)
 
@@ -248,7 +247,7 @@ def _differing(config: PretrainConfig, how: str, wrong: Any) -> None:
         ("code", "f" * 64, r"code is \S* ?\S* f{12} on rank 1 \(\S+\) and \S* ?\S* \w{12} elsewhere; install the same"),
         ("config", None, r"config is \w{12} on rank 1 \(\S+\) and \w{12} elsewhere; install the same"),
         ("data", None, r"(data|made from) is \w{12} on rank 1 \(\S+\) and .*; give every rank the same data"),
-        ("no answer", 9.0, r"rank 1 did not come to 127\.0\.0\.1:\d+ within 0\.03 minutes; look at"),
+        ("no answer", None, r"rank 1 did not come to 127\.0\.0\.1:\d+ within 0\.03 minutes; look at"),
     ],
 )
 def test_a_rank_that_differs_ends_the_run_before_it_begins(
