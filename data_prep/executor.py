@@ -130,9 +130,11 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
         queue = list(ranks)
         if not queue:
             return None
+        # pyarrow imports pandas, where there is one, when it first makes an array: half a second in every worker.
+        modules = ["pandas", *self._preload, *store.client_modules(self._folder)]
         pool = ProcessPoolExecutor(
             min(workers, len(queue)),
-            mp_context=start_method([*self._preload, *store.client_modules(self._folder)]),
+            mp_context=start_method(modules),
             initializer=_prepare_worker,
             initargs=(os.getpid(),),
         )
@@ -189,8 +191,7 @@ def _run_rank(executor: LocalExecutor, rank: int) -> None:
 def start_method(preload: Sequence[str] = ("data_prep.chain",)) -> BaseContext:
     """Workers are forked from a small server that has imported the stages once: a new pool costs milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    # pyarrow imports pandas, where there is one, when it first makes an array: half a second in every worker.
-    context.set_forkserver_preload(["data_prep.executor", "pandas", *preload])
+    context.set_forkserver_preload(["data_prep.executor", *preload])
     return context
 
 

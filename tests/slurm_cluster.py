@@ -127,7 +127,7 @@ def state_of(node: str) -> str:
 
 
 def _wait_until_idle(folder: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         seen = subprocess.run(["sinfo", "-h", "-o", "%T %D"], capture_output=True, text=True, check=False).stdout
         if f"idle {len(NODES)}" in seen:

@@ -103,7 +103,7 @@ def trained(config: PretrainConfig, vocab: int) -> tuple[float, float]:
 def test_step(tmp_path: Path, table: list[Row]) -> None:
     batch = {"tokens": 1, "global_batch": MICRO_BATCH * ACCUMULATION, "micro_batch": MICRO_BATCH}
     config = pretrain_config(tmp_path, tmp_path, model=MODEL, train=batch)
-    (((ours, plain, theirs), threads),) = ranks(1, measure, config, timeout=280)
+    (((ours, plain, theirs), threads),) = ranks(1, measure, config)
     about = f"{parameter_count(config.model, VOCAB) / 1e6:.1f}M parameters, {TOKENS:,} tokens a step, {threads} threads"
     for name, peer in (("plain PyTorch", plain), ("transformers' GPT-2", theirs)):
         table.append(
@@ -128,7 +128,7 @@ def test_trainer(tmp_path: Path, table: list[Row]) -> None:
     }
     ends = {"validation": {"every": STEPS}, "checkpoint": {"every": STEPS}}
     config = pretrain_config(tmp_path / "data", tmp_path, model=MODEL, train=batch, **ends)
-    ((ours, plain),) = ranks(1, trained, config, manifest.vocab_size, timeout=280)
+    ((ours, plain),) = ranks(1, trained, config, manifest.vocab_size)
     table.append(
         Row(
             "the Trainer: data, schedule, log lines",

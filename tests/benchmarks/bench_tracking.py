@@ -82,7 +82,7 @@ def test_step_with_tracking(tmp_path: Path, table: list[Row]) -> None:
                     server.start()
                 if kind == "server killed":
                     killed_when_it_has_something(server, tmp_path / "runs" / name)
-                (found,) = ranks(1, step_times, config, timeout=280)
+                (found,) = ranks(1, step_times, config)
                 seconds[kind] += found[WARM:]
                 worst[kind] = max(worst[kind], *found[1:])
                 if kind == "server killed":

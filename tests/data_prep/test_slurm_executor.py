@@ -109,7 +109,7 @@ if __name__ == "__main__":
 def test_the_head_is_killed_and_finds_its_jobs_again(tmp_path: Path) -> None:
     given = inputs(tmp_path, *(f"{i} -1" for i in range(1, 5)))
     stage = numbers_stage(str(tmp_path / "out"), given)
-    slow = {**os.environ, "NUMBERS_PAUSE": "3"}
+    slow = {**os.environ, "NUMBERS_PAUSE": "8"}
     head = subprocess.Popen([sys.executable, "-c", HEAD, stage.folder, *given], env=slow)
     while not any(job.state == "RUNNING" for job in jobs_of(stage)):
         assert head.poll() is None
@@ -156,7 +156,7 @@ def test_cancelled_jobs_are_not_submitted_again(tmp_path: Path, monkeypatch: pyt
         assert head.poll() is None
         time.sleep(0.1)
     subprocess.run(["scancel", jobs_of(stage)[0].array], check=True)
-    _, errors = head.communicate(timeout=60)
+    _, errors = head.communicate(timeout=120)
     assert head.returncode == 2
     assert "task 0 ended without a result: its Slurm job is CANCELLED" in errors
     assert len(jobs_of(stage)) == 1

@@ -48,7 +48,7 @@ def steps_logged(run: Path) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_chain_killed_in_pretraining_goes_on_and_then_has_nothing_to_do(chain: Path) -> None:
     folder = chain.parent
     runs = folder / "runs"

@@ -36,7 +36,7 @@ def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path, monkeyp
 def test_the_claim_of_a_run_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
     holder = hold(tmp_path / "run", 1.0)
     RunFolder(tmp_path / "run").lock()
-    assert holder.wait(10) == 0
+    assert holder.wait(60) == 0
 
 
 def test_the_result_is_that_of_this_very_configuration_and_input(tmp_path: Path) -> None:

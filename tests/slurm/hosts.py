@@ -70,7 +70,7 @@ def ssh_daemons(folder: Path, hosts: list[Host]) -> Iterator[Path]:
 
 def _wait_until_up(host: Host, client: Path) -> None:
     command = [*host.enter, "ssh", "-F", str(client), host.address, "true"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
         assert time.monotonic() < deadline, done.stderr
         time.sleep(0.1)

@@ -46,7 +46,7 @@ class BatchJob:
         text = self.log.read_text() if self.log.exists() else ""
         return len(re.findall(pattern, text, re.MULTILINE))
 
-    def wait_until_said(self, pattern: str, times: int = 1, seconds: float = 150) -> None:
+    def wait_until_said(self, pattern: str, times: int = 1, seconds: float = 240) -> None:
         wait_for(lambda: self.said(pattern) >= times, seconds, self.describe)
 
     def facts(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class BatchJob:
     def describe(self) -> str:
         return f"{self.facts()}\n{self.log.read_text()[-6000:] if self.log.exists() else 'no log'}"
 
-    def end(self, seconds: float = 200) -> tuple[str, str]:
+    def end(self, seconds: float = 300) -> tuple[str, str]:
         """(state, exit code of the batch script) when Slurm has done with it."""
         over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         wait_for(lambda: self.facts()["JobState"] in over, seconds, self.describe)

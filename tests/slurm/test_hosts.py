@@ -43,7 +43,7 @@ def over_ssh(config: str, folder: Path, client: Path, where: list[Host], variabl
     )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_torchrun_on_two_nodes_and_deepspeed_over_ssh_train_the_same(small_dataset: Path, tmp_path: Path) -> None:
     hosts.require("sshd", "ssh", "pdsh")
     for name in ("torchrun", "deepspeed"):
@@ -74,7 +74,7 @@ def pretrain_as_on_two_hosts(config: PretrainConfig) -> None:
     pretrain(config)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_a_cut_cable_ends_the_run_and_it_resumes(small_dataset: Path, tmp_path: Path) -> None:
     """Neither side hears of it; the watchdog of each rank ends it, as it ends every hang."""
     hosts.require("sshd", "ssh", "pdsh", "ip")
@@ -94,7 +94,7 @@ def test_a_cut_cable_ends_the_run_and_it_resumes(small_dataset: Path, tmp_path: 
 
     with joined_namespaces() as where, ssh_daemons(tmp_path / "ssh", where) as client:
         first = over_ssh("c.yaml", tmp_path, client, where, variables)
-        wait_for(lambda: (run / "checkpoints" / "latest").exists(), 150, log)
+        wait_for(lambda: (run / "checkpoints" / "latest").exists(), 240, log)
         cable(where[1], "down")
         assert first.wait(timeout=120) != 0, log()
         assert not (run / "result.json").exists()

@@ -62,7 +62,7 @@ def go_on_for(job: BatchJob, run: Path, steps: int = 20) -> None:
     job.wait_until_said(rf"^step +{begins + steps}/{STEPS}")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_run_through_time_limit_requeue_and_kill_9_is_the_unhindered_run(
     cluster: Path, small_dataset: Path, whole: Path, tmp_path: Path, mlflow_store: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_run_through_time_limit_requeue_and_kill_9_is_the_unhindered_run(
     job.wait_until_said("asked to stop; SIGUSR1")
     for rank in job.ranks().values():
         rank.send_signal(signal.SIGCONT)
-    wait_for(lambda: job.facts()["Restarts"] == "1", 60, job.describe)
+    wait_for(lambda: job.facts()["Restarts"] == "1", 120, job.describe)
     update(job, "TimeLimit=60")
 
     job.wait_until_said("^start 2 of run from the checkpoint of step")
@@ -119,7 +119,7 @@ def tracked_tokens(uri: str, experiment: str) -> list[int]:
     return [one.step for one in client.get_metric_history(only.info.run_id, "train/loss")]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_lost_node_and_a_warning_with_one_task_a_node(
     cluster: Path, small_dataset: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -127,9 +127,9 @@ def _resumes(base: Path, kills: int) -> list[int]:
 def test_sigkill_before_any_step_of_a_save(tmp_path: Path, size: int, victim: int, stride: int, least: int) -> None:
     template, base = tmp_path / "template", tmp_path / "killed"
     assert ranks(size, saved, template, 4, 8) == [[4, 8]] * size
-    (kills,) = ranks(1, _kills, template, base, size, victim, stride, timeout=250)
+    (kills,) = ranks(1, _kills, template, base, size, victim, stride)
     assert kills >= least
     assert CheckpointStore(base / str(kills), 9).steps() == [8, 12]  # the one that was not killed
-    found = ranks(size, _resumes, base, kills, timeout=200)[0]
+    found = ranks(size, _resumes, base, kills)[0]
     assert found == sorted(found), "what was durable stays so"
     assert set(found) == ({8, 12} if victim == 0 else {8})

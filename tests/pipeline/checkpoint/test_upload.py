@@ -51,7 +51,7 @@ def names(url: str) -> list[str]:
 def test_copies_are_whole_and_kept_like_the_checkpoints(tmp_path: Path, url: str) -> None:
     folder = tmp_path / "checkpoints"
     ranks(2, saved, folder, 6, 8)
-    first, second = outcomes(2, _saved_with_upload, folder, url, env=aws(), timeout=120)
+    first, second = outcomes(2, _saved_with_upload, folder, url, env=aws())
     assert first.value == second.value == [10, 12], first.trace
     assert f"step 12  uploaded and verified at {store.join(url, 'step_00000012')}" in first.output
     assert "uploaded" not in second.output
@@ -105,7 +105,7 @@ def test_a_run_folder_on_s3_is_restored(s3: str, copies: Path, tmp_path: Path) -
     url = f"{s3}/{uuid.uuid4().hex}"
     for path in store.listing(f"{copies}/**"):
         store.write_bytes(f"{url}/{Path(path).relative_to(copies)}", Path(path).read_bytes())
-    found = outcomes(2, _resumed_with_upload, tmp_path / "again", url, env=aws(), timeout=120)
+    found = outcomes(2, _resumed_with_upload, tmp_path / "again", url, env=aws())
     assert [one.value for one in found] == [8, 8], found[0].trace
 
 

@@ -94,7 +94,7 @@ def write(rows: dict[str, str]) -> None:
 def test_training_equals_plain_pytorch(world: int) -> None:
     topologies = [topology for topology in runs.TOPOLOGIES if topology.ranks == world]
     cases = [(t, variant) for t in topologies for variant in runs.VARIANTS if not is_refused(t, variant)]
-    by_rank = ranks(world, runs.trained, cases, timeout=280)
+    by_rank = ranks(world, runs.trained, cases)
     rows, wrong = {}, []
     for topology in topologies:
         cells = {variant.name: REFUSED for variant in runs.VARIANTS}

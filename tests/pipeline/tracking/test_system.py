@@ -39,7 +39,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_machine_is_recorded_over_resumes_and_in_mlflow(tmp_path: Path, mlflow_store: str) -> None:
     tracker = Tracker.start(tmp_path, INFO, None, "system")
     tracker.log({"train/loss": 1.0}, 3, 300)
-    wait_for(lambda: len(samples(tmp_path)) >= 2, 20)
+    wait_for(lambda: len(samples(tmp_path)) >= 2, 60)
     tracker.finish("KILLED")
     before = samples(tmp_path)
     assert before[-1][3] >= USUAL
@@ -51,7 +51,7 @@ def test_the_machine_is_recorded_over_resumes_and_in_mlflow(tmp_path: Path, mlfl
     record.save(tmp_path)
 
     tracker = Tracker.resume(tmp_path, INFO, None, "system", at_step=0)
-    wait_for(lambda: len(samples(tmp_path)) > len(before), 20)
+    wait_for(lambda: len(samples(tmp_path)) > len(before), 60)
     time.sleep(1.1)  # into another second
     tracker.finish()
     after = samples(tmp_path)
@@ -93,7 +93,7 @@ def test_a_disk_that_refuses_the_file_costs_one_line(
 
     monkeypatch.setattr(system, "measured", full)
     tracker = Tracker.start(tmp_path, INFO, None, "refused")
-    wait_for(lambda: not tracker._system._thread.is_alive(), 20)
+    wait_for(lambda: not tracker._system._thread.is_alive(), 60)
     tracker.log({"train/loss": 1.0}, 1, 10)
     tracker.finish()
     assert capsys.readouterr().err.count(f"tracking: no more system metrics in {tmp_path} (") == 1

@@ -122,10 +122,7 @@ def trained(request: pytest.FixtureRequest, small_dataset: Path) -> list[dict[st
     size = request.param
     configs = [settings(small_dataset, size, stage, accumulation) for stage, accumulation in CASES.values()]
     bf16 = settings(small_dataset, size, 1, 3, precision="bf16")
-    return [
-        dict(zip([*CASES, "bf16"], results, strict=True))
-        for results in ranks(size, _engines, [*configs, bf16], timeout=200)
-    ]
+    return [dict(zip([*CASES, "bf16"], results, strict=True)) for results in ranks(size, _engines, [*configs, bf16])]
 
 
 def test_the_reference_clips_and_learns(reference: Result) -> None:
@@ -244,7 +241,7 @@ def test_offload_and_zero_plus_plus_reach_the_engine_and_change_no_number(small_
         for stage, block in OFFLOADS.values()
     ]
     hierarchical = settings(small_dataset, 2, 3, 3, deepspeed={"zero_optimization": {"zero_hpz_partition_size": 2}})
-    for found in ranks(2, _zero_settings, [*plain_zero, *offloaded, hierarchical], timeout=200):
+    for found in ranks(2, _zero_settings, [*plain_zero, *offloaded, hierarchical]):
         resident, moved, hpz = found[:3], found[3:6], found[6]
         for (losses, facts), (expected, _), (_, block) in zip(moved, resident, OFFLOADS.values(), strict=True):
             assert losses == pytest.approx(expected, abs=1e-6)

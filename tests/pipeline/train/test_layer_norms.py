@@ -72,7 +72,7 @@ def test_norms_of_layers_are_those_of_plain_pytorch(small_dataset: Path) -> None
     expected = plain(config(1))
     assert sorted(expected) == LAYERS
     configs = [config(stage) for stage in (0, 1, 2, 3)] + [config(1, "bf16")]
-    for rank in ranks(2, _norms, configs, timeout=200):
+    for rank in ranks(2, _norms, configs):
         for (norms, total, silent), one in zip(rank, configs, strict=True):
             tolerance = 1e-5 if one.precision == "fp32" else 0.03
             assert norms == pytest.approx(expected, rel=tolerance)

@@ -64,7 +64,7 @@ def trained(small_dataset: Any) -> dict[str, dict[str | None, Found]]:
         pretrain_config(small_dataset, small_dataset, train={"global_batch": 8, "micro_batch": 2}, **case)
         for case in CASES.values()
     ]
-    return dict(zip(CASES, ranks(2, _all, configs, timeout=240)[0], strict=True))
+    return dict(zip(CASES, ranks(2, _all, configs)[0], strict=True))
 
 
 @pytest.mark.parametrize("how", HOW)

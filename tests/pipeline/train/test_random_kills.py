@@ -54,13 +54,13 @@ def test_twenty_kills_change_nothing(small_dataset: Path, tmp_path: Path) -> Non
             health={"max_deaths": 1000},  # kills may well come twice in the same step
         )
 
-    ranks(2, pretrain, config("whole"), timeout=300)
+    ranks(2, pretrain, config("whole"))
     draw = random.Random(6)
     run = tmp_path / "cut"
     reached = []
     for _ in range(KILLS):
         victim = draw.randrange(2)
-        found = outcomes(2, _killed, config("cut"), draw.randint(1, MOST), draw.uniform(0, 0.05), victim, timeout=200)
+        found = outcomes(2, _killed, config("cut"), draw.randint(1, MOST), draw.uniform(0, 0.05), victim)
         assert found[victim].exit_code == -signal.SIGKILL, found[victim].trace
         assert found[1 - victim].trace, "the other rank noticed"
         steps = CheckpointStore(run / "checkpoints", 2).steps()
@@ -69,7 +69,7 @@ def test_twenty_kills_change_nothing(small_dataset: Path, tmp_path: Path) -> Non
             open_checkpoint(str(run / "checkpoints" / f"step_{step:08d}"))
     assert reached == sorted(reached)
     assert reached[-1] > 10
-    first, _ = outcomes(2, pretrain, config("cut"), timeout=300)
+    first, _ = outcomes(2, pretrain, config("cut"))
     assert first.trace == ""
     assert f"resumed at step {reached[-1]} from" in first.output
     assert_same_run(tmp_path / "whole", run)

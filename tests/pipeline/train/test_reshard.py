@@ -205,7 +205,7 @@ def runs(folder: Path) -> dict[str, Result]:
     """Topology -> what rank 0 saw; every topology of a number of ranks in one group of processes."""
     found: dict[str, Result] = {}
     for size, names in by_size():
-        found |= zip(names, ranks(size, saved, names, folder, timeout=200)[0], strict=True)
+        found |= zip(names, ranks(size, saved, names, folder)[0], strict=True)
     return found
 
 
@@ -214,7 +214,7 @@ def continued(folder: Path, runs: dict[str, Result]) -> dict[str, dict[str, Resu
     found: dict[str, dict[str, Result]] = {}
     scalars = runs["ZeRO-1"]["scalars"][1]
     for size, names in by_size():
-        found |= zip(names, ranks(size, taken_over, names, folder, scalars, timeout=200)[0], strict=True)
+        found |= zip(names, ranks(size, taken_over, names, folder, scalars)[0], strict=True)
     return found
 
 

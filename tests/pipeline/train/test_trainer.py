@@ -80,7 +80,7 @@ def test_a_run_is_continued_only_as_what_it_was(small_dataset: Path, tmp_path: P
         "data is not what this run was started with": config(tmp_path / "other"),
         "schedule ends is not what this run was started with (1536 -> 3072)": config(train={"tokens": 3072}),
     }
-    (said,) = ranks(1, _attempts, list(attempts.values()), timeout=200)
+    (said,) = ranks(1, _attempts, list(attempts.values()))
     for message, found in zip(attempts, said, strict=True):
         assert message in found
     # What does not touch the numbers may change.
