@@ -18,10 +18,31 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+HERE = Path(__file__).parent
+LONGEST = [
+    HERE / name
+    for name in (
+        "slurm/test_training_jobs.py",
+        "data_prep/test_kills.py",
+        "slurm/test_chain_jobs.py",
+        "launch/test_demo.py",
+        "launch/test_pretrain.py",
+        "slurm/test_hosts.py",
+        "pipeline/parity/test_parity.py",
+        "pipeline/train/test_random_kills.py",
+        "pipeline/train/test_reshard.py",
+        "pipeline/train/test_faulty_runs.py",
+    )
+]
+"""Files of a minute and more, the longest first."""
+assert all(path.is_file() for path in LONGEST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests go first, so that none of them is begun last by one of several workers."""
+    """The longest files go first, then those with slow tests, so that no worker begins one of them last."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    first = {path: number for number, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: (first.get(item.path, len(first)), -slow[item.path]))
 
 
 @pytest.fixture(scope="session")
