@@ -127,8 +127,9 @@ def init(timeout_minutes: float = TIMEOUT_MINUTES) -> World:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed.c10d_logger")
     import deepspeed
 
-    # Its just-in-time build needs a compiler and can hang on a stale lock; it only serves inference.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # No look at which operators could be built, for which a compiler is started: DeepSpeed asks for that of one alone,
+    # whose just-in-time build can hang on a stale lock and only serves inference.
+    deepspeed.ops.__compatible_ops__ = {}
     if use_gpu:
         torch.cuda.set_device(local_rank)
     timeout = timedelta(minutes=timeout_minutes)

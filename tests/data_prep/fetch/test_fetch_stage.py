@@ -220,13 +220,13 @@ def test_kill_in_the_middle_then_go_on(server: HostileServer, tmp_path: Path) ->
     for host in hosts:
         for j in range(12):
             server.sites[host, f"/{j}"] = page(f"{host} {j}")
-    rules = server.settings(*hosts, concurrency=4, per_domain_rate=25.0)
+    rules = server.settings(*hosts, concurrency=4, per_domain_rate=5.0)
     write_links(tmp_path / "links", urls)
     (tmp_path / "settings.json").write_text(rules.model_dump_json())
     queues(tmp_path, 1)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     kills = 0
-    for stop_at in (15, 40, 41, 70):
+    for stop_at in (15, 40, 41, 60):
         child = subprocess.Popen([sys.executable, fetch_run.__file__, str(tmp_path)], env=environment)
         deadline = time.monotonic() + 60
         while server.pages().total() < stop_at and child.poll() is None and time.monotonic() < deadline:

@@ -61,7 +61,8 @@ def test_the_rate_of_a_registered_domain_holds_over_its_hosts(server: HostileSer
     crawl(tmp_path, server.settings(*hosts, per_domain_rate=10.0), *(f"http://{host}/" for host in hosts))
     times = [time for host in hosts for time in server.times[host]]
     assert len(times) == 6  # a robots.txt and a page each
-    assert max(times) - min(times) >= 5 * 0.1 - 0.05  # single gaps also hold what the way to the server took
+    # The times also hold what the way to the server took, which without a rate would be nearly all.
+    assert max(times) - min(times) >= 5 * 0.1 / 2
 
 
 def slow_page(text: str, seconds: float):  # type: ignore[no-untyped-def]
@@ -76,7 +77,7 @@ def slow_page(text: str, seconds: float):  # type: ignore[no-untyped-def]
 def test_requests_at_a_time_to_one_domain(most: int, server: HostileServer, tmp_path: Path) -> None:
     urls = []
     for i in range(6):
-        server.sites["a.test", f"/{i}"] = slow_page(str(i), 0.05)
+        server.sites["a.test", f"/{i}"] = slow_page(str(i), 0.2)
         urls.append(f"http://a.test/{i}")
     ended = crawl(tmp_path, server.settings("a.test", per_domain_concurrency=most), *urls)
     assert {done.outcome for done in ended.values()} == {"fetched"}
