@@ -72,10 +72,10 @@ def test_a_model_without_blocks_is_refused(parallel: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["none", "full"])
-def test_compiled_blocks_give_the_same_gradients(setting: str) -> None:
-    loss, gradients, _ = _gradients(_without_dropout(activation_checkpointing=setting))
-    compiled = _without_dropout(activation_checkpointing=setting, compile=True)
+def test_compiled_blocks_give_the_same_gradients() -> None:
+    """The first of two is recomputed, the other is not."""
+    loss, gradients, _ = _gradients(_without_dropout())
+    compiled = _without_dropout(activation_checkpointing=2, compile=True)
     assert [name for name, _ in compiled.named_parameters()] == list(gradients)
     found_loss, found, _ = _gradients(compiled)
     assert found_loss == pytest.approx(loss, abs=1e-6)
