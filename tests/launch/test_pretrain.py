@@ -108,9 +108,9 @@ def test_kill_9_of_the_launcher_ends_the_ranks_and_a_rerun_goes_on_exactly(small
             small_dataset,
             tmp_path,
             run={"name": name},
-            train={"tokens": 400 * 12 * 16, "micro_batch": 6},
-            checkpoint={"every": 50},
-            validation={"every": 200},
+            train={"tokens": 240 * 12 * 16, "micro_batch": 6},
+            checkpoint={"every": 20},
+            validation={"every": 120},
         )
 
     config = config_file(tmp_path / "config.yaml", settings("cut"))
