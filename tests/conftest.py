@@ -28,13 +28,15 @@ LONGEST = [
         "launch/test_demo.py",
         "launch/test_pretrain.py",
         "slurm/test_hosts.py",
+        "data_prep/test_slurm_executor.py",
         "pipeline/parity/test_parity.py",
+        "pipeline/train/test_parallelize.py",
+        "pipeline/train/test_faulty_runs.py",
         "pipeline/train/test_random_kills.py",
         "pipeline/train/test_reshard.py",
-        "pipeline/train/test_faulty_runs.py",
     )
 ]
-"""Files of a minute and more, the longest first."""
+"""Files of half a minute and more, the longest first."""
 assert all(path.is_file() for path in LONGEST)
 
 
