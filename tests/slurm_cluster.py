@@ -17,7 +17,8 @@ import psutil
 import pytest
 from ports import free_port, own_number
 
-NODES = ("n1", "n2")
+NODES, SPARE = ("n1", "n2"), "n3"
+"""Of the spare, which Slurm knows, no daemon runs before `start_node`."""
 CONFIG = """
 ClusterName=test
 AuthInfo=cred_expire=5
@@ -69,17 +70,17 @@ def require() -> None:
 @contextlib.contextmanager
 def running(folder: Path, max_array_size: int = 1001) -> Iterator[None]:
     """Start it and point SLURM_CONF to it; cancel all jobs and stop it at the end."""
-    host, port, node_ports = socket.gethostname().partition(".")[0], free_port(), [free_port() for _ in NODES]
-    for name in ("state", "log", *(f"spool/{node}" for node in NODES)):
+    host, port, node_ports = socket.gethostname().partition(".")[0], free_port(), [free_port() for _ in (*NODES, SPARE)]
+    for name in ("state", "log", *(f"spool/{node}" for node in (*NODES, SPARE))):
         (folder / name).mkdir(parents=True)
     # Of this number the scripts make the port where the ranks of a job meet.
     job = 1 + 100 * (own_number("slurm") % 200)
     facts = {"host": host, "user": getpass.getuser(), "port": port, "folder": folder, "first_job": job}
     lines = [CONFIG.format(**facts, max_array_size=max_array_size)]
-    for node, node_port in zip(NODES, node_ports, strict=True):
+    for node, node_port in zip((*NODES, SPARE), node_ports, strict=True):
         address = f"NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port}"
         lines.append(f"NodeName={node} {address} CPUs=4 RealMemory=4000\n")
-    lines.append(f"PartitionName=main Nodes={','.join(NODES)} Default=YES MaxTime=60 State=UP OverSubscribe=NO\n")
+    lines.append("PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP OverSubscribe=NO\n")
     config = folder / "slurm.conf"
     config.write_text("".join(lines))
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +94,7 @@ def running(folder: Path, max_array_size: int = 1001) -> Iterator[None]:
         finally:
             subprocess.run(["scancel", "--user", getpass.getuser()], capture_output=True, check=False)
             time.sleep(0.5)
-            for file in (*(f"slurmd.{node}.pid" for node in NODES), "slurmctld.pid"):
+            for file in (*(f"slurmd.{node}.pid" for node in (*NODES, SPARE)), "slurmctld.pid"):
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
                     os.kill(int((folder / file).read_text()), signal.SIGTERM)
 
@@ -115,7 +116,7 @@ def kill_node(daemon: int, task: psutil.Process) -> None:
 
 
 def start_node(folder: Path, node: str) -> None:
-    """Bring a node back, without memory of the steps it had."""
+    """Start the daemon of a node, without memory of the steps it had."""
     subprocess.run(["slurmd", "-f", str(folder / "slurm.conf"), "-N", node, "-c"], check=True)
 
 

@@ -20,5 +20,7 @@ def _one_server_for_all_stages() -> Iterator[None]:
     """The first pool of a process decides what the server imports from which all its workers are forked."""
     original = forkserver.set_forkserver_preload
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forkserver, "set_forkserver_preload", lambda names: original(["pandas", "data_prep.chain", *names]))
+        patch.setattr(
+            forkserver, "set_forkserver_preload", lambda names: original(["pandas", "data_prep.chain", *names])
+        )
         yield
