@@ -93,7 +93,9 @@ class Shard:
                 raise pa.ArrowInvalid(f"tokens are {column.type}")
             column.validate(full=True)  # offsets ascend and end inside the stream
             # `to_numpy` gives the same and imports pandas: a second on every rank.
-            return Shard(np.from_dlpack(column.values), np.from_dlpack(column.offsets), batch.column("id"))
+            tokens: Any = np.from_dlpack(column.values)
+            offsets: Any = np.from_dlpack(column.offsets)
+            return Shard(tokens, offsets, batch.column("id"))
         except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
             raise CorruptFile(
                 f"not a token shard ({error})", where=path, fix="delete the file and run `data-prep run` again"
