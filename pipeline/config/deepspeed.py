@@ -28,6 +28,9 @@ OWNED_KEYS = {
 }
 """DeepSpeed key -> the field of our schema that decides it."""
 
+REDUCE_BUCKET = 500_000_000
+"""Gradient elements that are reduced at once, if a rank has so many; DeepSpeed's default."""
+
 
 def _has(block: Mapping[str, Any], dotted: str) -> bool:
     head, _, rest = dotted.partition(".")
@@ -68,12 +71,13 @@ def accumulation_steps(config: EngineConfig, data_parallel: int) -> int:
     return whole_micro_batches(config.train.global_batch, config.train.micro_batch, data_parallel, "config")
 
 
-def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]:
+def deepspeed_config(config: EngineConfig, data_parallel: int, parameters: int) -> dict[str, Any]:
     """DeepSpeed's configuration with every key that touches the numbers set explicitly.
 
     Args:
         config: the run's configuration.
         data_parallel: number of data-parallel ranks.
+        parameters: that this rank computes with.
     """
     scale = config.loss_scale
     owned: dict[str, Any] = {
@@ -110,6 +114,9 @@ def deepspeed_config(config: EngineConfig, data_parallel: int) -> dict[str, Any]
             "overlap_comm": False,
             "contiguous_gradients": True,
             "reduce_scatter": True,
+            # The buffer is allocated anew for every step: what no gradient fills costs memory, and on a CPU a buffer
+            # beyond what the allocator keeps has to be paged in each time.
+            "reduce_bucket_size": min(REDUCE_BUCKET, parameters),
             "round_robin_gradients": False,
         },
         "pipeline": {

@@ -8,9 +8,6 @@ from pipeline.config.model import ModelConfig
 from pipeline.config.parallel import ParallelConfig, Precision
 from pipeline.config.train import whole_micro_batches
 
-BUCKET = 500_000_000
-"""DeepSpeed's `reduce_bucket_size` unless configured, and the pieces in which it reduces without ZeRO buckets."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -25,7 +22,7 @@ class Job:
         parallel: how the model is spread over them.
         precision: of weights and activations in forward and backward.
         loss_chunk: tokens whose logits are held at once; 0 for all.
-        bucket: elements of ZeRO's reduction buckets (`deepspeed.zero_optimization.reduce_bucket_size`).
+        bucket: elements of ZeRO's reduction buckets, if configured (`deepspeed.zero_optimization.reduce_bucket_size`).
 
     Raises:
         UserError: ranks, batch or vocabulary cannot be dealt out evenly.
@@ -39,7 +36,7 @@ class Job:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     precision: Precision = "bf16"
     loss_chunk: int = 0
-    bucket: int = BUCKET
+    bucket: int | None = None
 
     def __post_init__(self) -> None:
         self.parallel.check_ranks(self.precision, self.world_size, "cuda", self.rows)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from pipeline.config.deepspeed import REDUCE_BUCKET
 from pipeline.model.sizes import parameter_count
-from pipeline.plan.job import BUCKET, Job
+from pipeline.plan.job import Job
 
 LIVE = 1_000_000_000
 """Parameters that ZeRO-3 keeps gathered at most (`stage3_max_live_parameters`)."""
@@ -87,8 +88,9 @@ def state_bytes(job: Job, parameters: int) -> tuple[int, int, int, int]:
     stage, copies, element = job.parallel.zero_stage, job.data_parallel, job.element
     share = -(-parameters // copies)
     long = job.precision == "fp32"
-    whole = min(BUCKET, parameters)
-    bucket = min(job.bucket, parameters)
+    whole = min(REDUCE_BUCKET, parameters)
+    held = whole if job.bucket is None else job.bucket
+    bucket = min(held, parameters)
     if stage == 0:
         return 4 * parameters, 4 * parameters, 8 * parameters, 4 * whole
     optimizer = 12 * share
@@ -96,7 +98,7 @@ def state_bytes(job: Job, parameters: int) -> tuple[int, int, int, int]:
         gradients = 4 * parameters + (4 * share if long else 2 * parameters)
         # In 16 bits a bucket of fp32 gradients is copied, and copied again in the precision it is sent in.
         return element * parameters, gradients, optimizer, 4 * bucket if long else 6 * whole
-    pieces = element * (job.bucket + bucket)  # a bucket is set up whole, and copied when it is reduced
+    pieces = element * (held + bucket)  # a bucket is set up whole, and copied when it is reduced
     if stage == 2:
         gradients = 4 * parameters + 4 * share if long else 6 * share
         return element * parameters, gradients, optimizer, pieces

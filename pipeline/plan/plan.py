@@ -10,7 +10,7 @@ from data_prep.errors import UserError
 from pipeline.config.cluster import ClusterConfig
 from pipeline.model.sizes import flops_per_token, parameter_count
 from pipeline.plan.inputs import Inputs
-from pipeline.plan.job import BUCKET, Job
+from pipeline.plan.job import Job
 from pipeline.plan.length import Checkpoint, Length, RampPoint, checkpoint, length, ramp_table, schedule_of
 from pipeline.plan.memory import Memory, memory
 from pipeline.plan.time import StepTime, bubble_share, mfu, step_time
@@ -133,7 +133,7 @@ def make(inputs: Inputs, path: str, overrides: Sequence[str]) -> Plan:
     train, model = config.train, config.model
     chunk = config.kernels.loss_chunk
     zero = config.deepspeed.get("zero_optimization", {})
-    bucket = int(zero.get("reduce_bucket_size", BUCKET))
+    bucket = int(zero["reduce_bucket_size"]) if "reduce_bucket_size" in zero else None
     anywhere = Job(
         model, inputs.vocab_size, 1, train.global_batch, 1, precision=config.precision, loss_chunk=chunk, bucket=bucket
     )
@@ -141,7 +141,7 @@ def make(inputs: Inputs, path: str, overrides: Sequence[str]) -> Plan:
     try:
         job = Job(
             model, inputs.vocab_size, train.micro_batch, train.global_batch, cluster.world_size, config.parallel,
-            config.precision, chunk,
+            config.precision, chunk, bucket,
         )  # fmt: skip
         asked = in_full(inputs, choice(job, cluster), path, overrides)
     except UserError as error:

@@ -63,7 +63,7 @@ class DeepSpeedEngine:
         self._zero_stage = config.parallel.zero_stage
         self._samples_per_pass = config.train.micro_batch * data_parallel
         module.to(world.device)
-        settings = deepspeed_config(config, data_parallel)
+        settings = deepspeed_config(config, data_parallel, sum(p.numel() for p in module.parameters()))
         optimizer = make_optimizer(module, config.optimizer)
         self._engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=settings, dist_init_required=False

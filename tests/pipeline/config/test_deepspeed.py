@@ -8,8 +8,10 @@ import pytest
 from small_model import pretrain_config
 
 from data_prep.errors import UserError
-from pipeline.config.deepspeed import OWNED_KEYS, accumulation_steps, deepspeed_config, read_back
+from pipeline.config.deepspeed import OWNED_KEYS, REDUCE_BUCKET, accumulation_steps, deepspeed_config, read_back
 from pipeline.config.schema import PretrainConfig
+
+PARAMETERS = 1000
 
 
 def config(**changes: Any) -> PretrainConfig:
@@ -39,14 +41,19 @@ def test_the_fields_that_are_named_exist(field: str) -> None:
 
 def test_other_keys_are_carried_verbatim() -> None:
     block = {"zero_optimization": {"reduce_bucket_size": 12345}, "comms_logger": {"enabled": True}}
-    found = deepspeed_config(config(deepspeed=block, parallel={"zero_stage": 2}), 2)
+    found = deepspeed_config(config(deepspeed=block, parallel={"zero_stage": 2}), 2, PARAMETERS)
     assert found["zero_optimization"]["reduce_bucket_size"] == 12345
     assert found["zero_optimization"]["stage"] == 2
     assert found["comms_logger"] == {"enabled": True}
 
 
+@pytest.mark.parametrize(("parameters", "bucket"), [(1000, 1000), (10**9, REDUCE_BUCKET)])
+def test_the_reduction_buffer_is_no_larger_than_the_model(parameters: int, bucket: int) -> None:
+    assert deepspeed_config(config(), 2, parameters)["zero_optimization"]["reduce_bucket_size"] == bucket
+
+
 def test_batch_precision_and_clipping_follow_the_schema() -> None:
-    found = deepspeed_config(config(precision="bf16", optimizer={"lr": 1e-3, "grad_clip": 0.25}), 2)
+    found = deepspeed_config(config(precision="bf16", optimizer={"lr": 1e-3, "grad_clip": 0.25}), 2, PARAMETERS)
     assert found["train_batch_size"] == 12
     assert found["train_micro_batch_size_per_gpu"] == 2
     assert found["gradient_accumulation_steps"] == 3
@@ -101,7 +108,7 @@ GETTERS = (
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_an_engine_that_does_as_it_was_told_passes(precision: str) -> None:
-    given = deepspeed_config(config(precision=precision), 2)
+    given = deepspeed_config(config(precision=precision), 2, PARAMETERS)
     read_back(FakeEngine(given), given)
 
 
@@ -118,8 +125,9 @@ NO_NUMERICS = {
     ("zero_force_ds_cpu_optimizer",),
     ("wall_clock_breakdown",),
     ("steps_per_print",),
+    ("zero_optimization", "reduce_bucket_size"),
 }
-GIVEN = deepspeed_config(config(), 2)
+GIVEN = deepspeed_config(config(), 2, PARAMETERS)
 
 
 @pytest.mark.parametrize("path", sorted(set(_leaves(GIVEN)) - NO_NUMERICS), ids=".".join)
@@ -136,7 +144,7 @@ def test_an_engine_that_runs_with_another_value_of_any_key_is_refused(path: tupl
 
 
 def test_what_the_block_adds_is_read_back_too() -> None:
-    given = deepspeed_config(config(deepspeed={"zero_optimization": {"overlap_comm": True}}), 2)
+    given = deepspeed_config(config(deepspeed={"zero_optimization": {"overlap_comm": True}}), 2, PARAMETERS)
     assert given["zero_optimization"]["overlap_comm"] is True
     with pytest.raises(RuntimeError, match="zero overlap_comm is False, not True"):
         read_back(FakeEngine(GIVEN), given)
@@ -144,7 +152,7 @@ def test_what_the_block_adds_is_read_back_too() -> None:
 
 def test_fp16_scales_the_loss_as_the_schema_says() -> None:
     scale = {"static": 0, "initial_power": 12, "window": 50, "hysteresis": 3, "minimum": 2}
-    found = deepspeed_config(config(precision="fp16", loss_scale=scale), 2)
+    found = deepspeed_config(config(precision="fp16", loss_scale=scale), 2, PARAMETERS)
     assert found["fp16"] == {
         "enabled": True,
         "auto_cast": False,
