@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.checkpoint.store import Cursor
 from pipeline.config.schema import EngineConfig
@@ -14,6 +15,8 @@ from pipeline.train.health import Detector, Verdict
 from pipeline.train.health_record import HEALTH, HealthRecord, Rollback
 from pipeline.train.job import Metrics
 from pipeline.train.status import StepStatus
+
+T = TypeVar("T")
 
 
 class Guard:
@@ -65,15 +68,24 @@ class Guard:
             self._keep(self.record.with_skipped(step))
         return judgement.reason if judgement.verdict is Verdict.ROLL_BACK else None
 
-    def check_may_go_back(self, step: int, reason: str, has_checkpoint: bool) -> None:
-        """Raise `RunEnd` if a run that is to go back from a step may not."""
+    def way_back(self, step: int, reason: str, newest: Callable[[], T | None]) -> T:
+        """The checkpoint to which a run goes back from a step; collective if `newest` is.
+
+        Args:
+            step: the last one trained.
+            reason: why it must go back; one line.
+            newest: finds the newest good checkpoint.
+
+        Raises:
+            RunEnd: it may not go back, or there is nothing to go back to.
+        """
         limit, done = self._config.health.max_rollbacks, len(self.record.rollbacks)
         if done >= limit:
             why = f"{done} roll-backs are used up (health.max_rollbacks {limit})"
-        elif not has_checkpoint:
-            why = "there is no checkpoint yet to go back to"
+        elif (found := newest()) is not None:
+            return found
         else:
-            return
+            why = "there is no checkpoint yet to go back to"
         raise RunEnd(
             ExitCode.DIVERGED,
             f"diverged at step {step}: {reason}; {why}; lower optimizer.lr, lengthen schedule.warmup_tokens or look at "

@@ -254,12 +254,7 @@ class Trainer:
         now = self.cursor
         self._exchange.forget()
         with self._aside("a roll-back"):
-            self._guard.check_may_go_back(now.step, reason, True)
-            found = self._checkpointer.resume()
-            if found is None:
-                self._guard.check_may_go_back(now.step, reason, False)
-                raise AssertionError("unreachable")
-            folder, manifest = found
+            folder, manifest = self._guard.way_back(now.step, reason, self._checkpointer.resume)
             self._checkpointer.load(folder, manifest)
             self._list_checkpoints()
         at = manifest.cursor
