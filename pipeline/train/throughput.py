@@ -12,19 +12,11 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from pipeline.config.gpus import peak_flops
 from pipeline.config.schema import LogConfig
 from pipeline.distributed import World
 
 T = TypeVar("T")
-PEAK_FLOPS = {
-    "A100": 312e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "H200 NVL": 835e12,
-    "H200": 989e12,
-}
-"""Part of a device's name -> dense bf16 and fp16 FLOP/s (NVIDIA's data sheets); the first that fits counts."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ def peak_of(config: LogConfig, precision: str, device_name: str | None) -> Peak 
         return Peak(config.peak_flops, "log.peak_flops")
     if device_name is None or precision == "fp32":
         return None
-    found = next((flops for part, flops in PEAK_FLOPS.items() if part in device_name), None)
+    found = peak_flops(device_name)
     return Peak(found, f"{device_name}, dense {precision}") if found is not None else None
 
 

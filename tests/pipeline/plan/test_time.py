@@ -21,7 +21,6 @@ from pipeline.plan.time import (
     step_seconds,
     step_time,
 )
-from pipeline.train.throughput import PEAK_FLOPS
 
 NODE = ClusterConfig()
 ERROR = 0.25
@@ -44,11 +43,6 @@ def test_the_catalogue_holds_what_was_fitted() -> None:
     found = fitted()
     assert GPUS["a100-80gb"].efficiency == GPUS["a100-40gb"].efficiency == pytest.approx(found["a100"], abs=0.015)
     assert GPUS["h100-80gb"].efficiency == pytest.approx(found["h100"], abs=0.015)
-
-
-def test_peaks_are_those_that_mfu_is_reported_with() -> None:
-    for name, part in (("a100-80gb", "A100"), ("h100-80gb", "H100"), ("h200-141gb", "H200")):
-        assert GPUS[name].flops == PEAK_FLOPS[part]
 
 
 @pytest.mark.parametrize(

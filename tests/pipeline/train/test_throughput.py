@@ -18,6 +18,7 @@ from pipeline.train.throughput import Meter, Peak, mfu, peak_of
         ("NVIDIA H100 80GB HBM3", 989e12),
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA H200", 989e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
     ],
 )
 def test_peaks_by_name(name: str, flops: float) -> None:
@@ -26,7 +27,8 @@ def test_peaks_by_name(name: str, flops: float) -> None:
 
 def test_no_peak_is_made_up() -> None:
     assert peak_of(LogConfig(), "bf16", None) is None
-    assert peak_of(LogConfig(), "bf16", "Another GPU") is None
+    for name in ("Another GPU", "NVIDIA GB200", "NVIDIA GeForce RTX 4090 Laptop GPU"):
+        assert peak_of(LogConfig(), "bf16", name) is None
     assert peak_of(LogConfig(), "fp32", "NVIDIA H200") is None  # the known peaks are of bf16
     assert peak_of(LogConfig(peak_flops=5e9), "fp32", None) == Peak(5e9, "log.peak_flops")
 
