@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from data_prep.configfile import merge, validate
 from data_prep.shards import TOKENIZER, DatasetManifest, ShardInfo, SplitInfo, token_dtype, write_shard
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.schema import FinetuneConfig, ModelConfig, OptimizerConfig, PretrainConfig
+from pipeline.data.batches import Batch
+from pipeline.model.gpt import GPT
 
 SUBJECTS = ("the cat", "a dog", "my sister", "the old man", "nobody", "the river")
 VERBS = ("sees", "likes", "finds", "follows", "forgets")
@@ -88,6 +91,24 @@ def plain_optimizer(module: torch.nn.Module, options: OptimizerConfig) -> torch.
         betas=options.betas,
         eps=options.eps,
     )
+
+
+def plain_steps(
+    module: GPT, optimizer: torch.optim.Optimizer, clip: float, batches: Iterable[Batch], rates: Iterable[float]
+) -> tuple[list[float], list[float]]:
+    """(loss, gradient norm before clipping) of each step without DeepSpeed, a whole global batch at once."""
+    losses, norms = [], []
+    for batch, rate in zip(batches, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        logits = module.logits(batch["tokens"])
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), clip).item())
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, norms
 
 
 def pretrain_config(dataset: Path, runs: Path, /, **changes: Any) -> PretrainConfig:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from engine_state import weights_of
-from small_model import model_config, plain_optimizer, pretrain_config, random_tokens
+from small_model import model_config, plain_optimizer, plain_steps, pretrain_config, random_tokens
 
 from pipeline import distributed
 from pipeline.config.schema import PretrainConfig
@@ -142,18 +142,8 @@ def plain(variant: Variant) -> Result:
     module = GPT(config.model, VOCAB)
     initialize(module, config.model, config.run.seed)
     optimizer = plain_optimizer(module, config.optimizer)
-    losses, norms = [], []
-    for step, rate in enumerate(RATES):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = samples(step, variant.batches[step])
-        logits = module.logits(batch["tokens"])
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.grad_clip).item())
-        optimizer.step()
-        losses.append(loss.item())
+    batches = (samples(step, size) for step, size in enumerate(variant.batches))
+    losses, norms = plain_steps(module, optimizer, config.optimizer.grad_clip, batches, RATES)
     validation = {}
     for data in (1, 2):
         with torch.no_grad():

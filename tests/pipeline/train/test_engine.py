@@ -11,7 +11,7 @@ import pytest
 import torch
 from engine_state import weights_of
 from harness import ranks
-from small_model import plain_optimizer, pretrain_config
+from small_model import plain_optimizer, plain_steps, pretrain_config
 
 from data_prep.shards import DatasetManifest
 from pipeline import distributed
@@ -92,18 +92,8 @@ def plain(config: PretrainConfig) -> Result:
     samples = PackedWindows(open_data(folder), LENGTH, config.run.seed)
     module = _module(config, manifest)
     optimizer = plain_optimizer(module, config.optimizer)
-    losses, norms = [], []
-    for step, rate in enumerate(RATES):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = samples.batch(np.arange(12 * step, 12 * (step + 1)))
-        logits = module.logits(batch["tokens"])
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.grad_clip).item())
-        optimizer.step()
-        losses.append(loss.item())
+    batches = (samples.batch(np.arange(12 * step, 12 * (step + 1))) for step in range(len(RATES)))
+    losses, norms = plain_steps(module, optimizer, config.optimizer.grad_clip, batches, RATES)
     held_out = FixedWindows(open_data(folder), LENGTH, 7 * LENGTH).batch(np.arange(7))
     with torch.no_grad():
         validation = module(**held_out)["nll"].item()

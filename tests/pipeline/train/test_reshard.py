@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 from engine_state import Whole, open_state, save_state, whole_state
 from harness import ranks
-from small_model import model_config, plain_optimizer, pretrain_config, random_tokens
+from small_model import model_config, plain_optimizer, plain_steps, pretrain_config, random_tokens
 
 from data_prep.errors import CorruptFile
 from pipeline import distributed
@@ -225,18 +224,8 @@ def plain() -> Result:
     module = GPT(config.model, VOCAB)
     initialize(module, config.model, config.run.seed)
     optimizer = plain_optimizer(module, config.optimizer)
-    losses, norms = [], []
-    for step, rate in enumerate(RATES):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = samples(step)
-        logits = module.logits(batch["tokens"])
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(module.parameters(), config.optimizer.grad_clip).item())
-        optimizer.step()
-        losses.append(loss.item())
+    batches = (samples(step) for step in range(len(RATES)))
+    losses, norms = plain_steps(module, optimizer, config.optimizer.grad_clip, batches, RATES)
     state: Whole = {kind: {} for kind in KINDS}
     for name, parameter in module.named_parameters():
         tensors = {"weight": parameter.detach(), **optimizer.state[parameter]}
