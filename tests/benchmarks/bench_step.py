@@ -38,7 +38,7 @@ from pipeline.train.zero_engine import ZeroEngine
 VOCAB, LENGTH, MICRO_BATCH, ACCUMULATION = 8192, 128, 8, 4
 MODEL = {"n_layer": 6, "n_head": 6, "d_model": 384, "sequence_length": LENGTH}
 TOKENS = ACCUMULATION * MICRO_BATCH * LENGTH
-LR, STEPS, LOG_EVERY = 1e-4, 24, 4
+LR, STEPS, LOG_EVERY = 1e-4, 20, 4
 
 TrainStep = Callable[[list[Batch], float], object]
 
@@ -89,7 +89,7 @@ def measure(config: PretrainConfig) -> tuple[list[float], int]:
     batches = batches_of(VOCAB)
     plain, theirs = plain_step(copy.deepcopy(module), config), plain_step(Theirs(config), config)
     steps: list[TrainStep] = [ZeroEngine(module, config, world).train_step, plain, theirs]
-    seconds = alternate(*(partial(step, batches, LR) for step in steps), repeats=8)
+    seconds = alternate(*(partial(step, batches, LR) for step in steps), repeats=7)
     return seconds, torch.get_num_threads()
 
 
