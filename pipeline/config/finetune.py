@@ -10,6 +10,7 @@ from data_prep.configfile import Settings
 from pipeline.config.engine import EngineConfig
 from pipeline.config.fields import NotNegative, Share
 from pipeline.config.optimizer import FinetuneScheduleConfig
+from pipeline.config.task_data import TaskDataConfig
 from pipeline.config.train import BatchConfig, ValidationConfig
 
 
@@ -40,18 +41,14 @@ class InitConfig(Settings):
         return self.weights == "pretrained" and self.transfer_layers != -1
 
 
-class TaskConfig(Settings):
-    """A labelled task.
+class TaskConfig(TaskDataConfig):
+    """A labelled task, and what its loss is.
 
     Attributes:
-        name: as shown in tables.
-        path: folder with train.jsonl, validation.jsonl and test.jsonl, rows {"text", "label"}.
         aux_lm: weight of the language-model loss on the task's text (lambda of GPT-1 3.2); 0 switches it off.
         dropout: of the output layer's input (GPT-1 4.1); the body uses it too.
     """
 
-    name: str = Field(min_length=1)
-    path: str
     aux_lm: Annotated[float, Field(ge=0)] = 0.5
     dropout: Share = 0.1
 
