@@ -57,6 +57,7 @@ class TableConfig(Settings):
         format: by default from the files' ending. "tsv" has no quotes; a quoted table with tabs is "csv" with
             `delimiter: "\\t"`. "texts": each file is one text, its folder's name the label.
         delimiter: between columns of a CSV.
+        escape: character of a CSV before a quote within quotes; by default quotes are doubled there.
         header: names of all columns where the file does not begin with them.
         texts: columns of the texts, in the order of the kind: text; premise, hypothesis; a, b; context, candidate,
             candidate ... (one column may hold the list of candidates). Several columns in brackets are joined by a
@@ -66,7 +67,7 @@ class TableConfig(Settings):
         labels: value in the file -> name of the label (`choice`: position). Their order is that of the classes, and
             other values are errors. By default the values are the names, in alphabetical order.
         id: column whose values must differ within a split.
-        empty: a row with an empty text is an error, or is left out and counted.
+        empty: a row with an empty text or without a label is an error, or is left out and counted.
         drop_labels: rows with these labels are left out and counted.
     """
 
@@ -74,6 +75,7 @@ class TableConfig(Settings):
     files: Annotated[dict[Split, Columns], BeforeValidator(_files)]
     format: Format | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    escape: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     header: Columns | None = None
     texts: Annotated[tuple[Columns, ...], BeforeValidator(_columns), Field(min_length=1)] = (("text",),)
     label: Text = "label"
@@ -111,12 +113,21 @@ class TableConfig(Settings):
         return self
 
 
+PLAIN = TableConfig(
+    kind="classification",
+    files={split: (f"{split}.jsonl",) for split in ("train", "validation", "test")},
+    texts=(("text",),),
+)
+"""What `task.path` holds, as data preparation writes it."""
+
+
 class TaskDataConfig(Settings):
-    """Examples and labels of a task.
+    """Examples and labels of a task: a folder, a registered data set, or a table.
 
     Attributes:
-        name: of a registered task (`pipeline/finetune/tasks`), or any name with `table`; as shown in tables.
-        root: folder below which the files lie.
+        name: of a registered task (`pipeline/finetune/tasks`); any name with `path` or `table`. As shown in tables.
+        path: folder with train.jsonl, validation.jsonl and test.jsonl, rows {"text", "label"}.
+        root: folder below which the files of a registered task or of `table` lie.
         table: data of the user's own.
         cache: folder of the tables as `datasets` keeps them (Arrow); by default that of the library
             (HF_DATASETS_CACHE).
@@ -131,7 +142,8 @@ class TaskDataConfig(Settings):
     """
 
     name: str = Field(min_length=1)
-    root: str = Field(min_length=1)
+    path: str | None = None
+    root: str | None = None
     table: TableConfig | None = None
     cache: str | None = None
     verify: bool = True
@@ -143,9 +155,17 @@ class TaskDataConfig(Settings):
     metrics: tuple[Metric, ...] = ()
 
     @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.root is None):
+            raise ValueError("give root, or path for a folder with train.jsonl, validation.jsonl, test.jsonl")
+        if self.path is not None and self.table is not None:
+            raise ValueError("a table lies below root: give root instead of path")
+        if self.metrics and self.root is not None and self.table is None:
+            raise ValueError("a registered task has its own metrics")
+        return self
+
+    @model_validator(mode="after")
     def _one_budget(self) -> Self:
         if self.train_examples is not None and self.usable_labels is not None:
             raise ValueError("train_examples and usable_labels say the same: give one")
-        if self.metrics and self.table is None:
-            raise ValueError("a registered task has its own metrics")
         return self
