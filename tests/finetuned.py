@@ -27,7 +27,7 @@ def shaken_model(kind: str, target: str, labels: Sequence[str], shape: ModelConf
     model.start_from({}, seed=3)
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
-            parameter += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)), alpha=0.2)
     return model.eval()
 
 

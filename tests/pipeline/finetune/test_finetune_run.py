@@ -23,6 +23,7 @@ from pipeline.checkpoint.pieces import state_file
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import FinetuneConfig
 from pipeline.finetune.metrics import measure
+from pipeline.finetune.origin import body_of
 from pipeline.finetune.predict import Predictor
 from pipeline.finetune.run import finetune
 from pipeline.finetune.task import Task
@@ -173,7 +174,7 @@ def test_from_one_task_to_another(learned: tuple[FinetuneConfig, Any], tmp_path:
 
 
 def test_from_a_folder_of_hugging_face(task: Path, tmp_path: Path) -> None:
-    shape = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    shape: dict[str, Any] = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
     theirs = transformers.OpenAIGPTLMHeadModel(
         transformers.OpenAIGPTConfig(vocab_size=Tokenizer(tokenizer_bytes()).vocab_size, **shape)
     )
@@ -187,15 +188,8 @@ def test_from_a_folder_of_hugging_face(task: Path, tmp_path: Path) -> None:
         for name, value in checkpoint_weights(Path(found["checkpoint"])).items()
         if name.startswith("body.")
     }
-    shape_of_it, _ = language_model_of(manifest)
-    for name, value in weights_to_hf(body, shape_of_it).items():
+    for name, value in weights_to_hf(body, body_of(manifest, 0.0, "here")[0]).items():
         assert torch.equal(value[: len(theirs.state_dict()[name])], theirs.state_dict()[name]), name
-
-
-def language_model_of(manifest: CheckpointManifest) -> tuple[Any, int]:
-    from pipeline.finetune.origin import body_of
-
-    return body_of(manifest, 0.0, "here")
 
 
 def test_validation_and_test_do_not_depend_on_the_number_of_ranks(pretrained: Path, task: Path, tmp_path: Path) -> None:
