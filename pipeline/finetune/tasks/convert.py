@@ -14,7 +14,7 @@ from data_prep import keyed
 from data_prep.errors import UserError
 from pipeline.config.task_data import TableConfig
 from pipeline.finetune.tasks.problems import Problems
-from pipeline.finetune.tasks.read import Row
+from pipeline.finetune.tasks.rows import Row
 
 
 @dataclass(frozen=True)

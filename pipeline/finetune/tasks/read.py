@@ -10,16 +10,16 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from data_prep import store
 from data_prep.errors import UserError
-from pipeline.config.task_data import Format, TableConfig, as_text
+from pipeline.config.task_data import PLAIN, Format, TableConfig
 from pipeline.finetune.tasks.form import PLACE
 from pipeline.finetune.tasks.problems import Problems
+from pipeline.finetune.tasks.rows import Row, columns_of, extract, json_objects, json_rows, not_utf8, text_rows
 from pipeline.finetune.tasks.source import Source, file_digest
 
 if TYPE_CHECKING:
@@ -36,41 +36,41 @@ _ENDINGS: dict[str, Format] = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row as it stands in a file.
-
-    Attributes:
-        texts: in the order of the table; a list of candidates is spread.
-        label: its value; None where there is none.
-        id: None where the table names no column for it.
-        place: file and row, for errors.
-    """
-
-    texts: tuple[str, ...]
-    label: str | None
-    id: str | None
-    place: str
-
-
 def read_rows(source: Source, split: str, cache: str | None) -> Iterator[Row]:
     """The rows of a split, in the order of its files.
 
     Raises:
         UserError: a file cannot be read, or rows have no such columns; names file and row.
     """
-    paths, table = source.files[split], source.table
-    format = table.format or _format(paths[0])
+    paths, table, wanted = source.files[split], source.table, columns_of(source.table)
     problems = Problems()
+    if table is PLAIN:  # a handful of rows that data preparation made: not worth a table on disk
+        yield from extract(json_objects(paths, wanted), table, problems)
+        problems.check()
+        return
+    format = table.format or _format(paths[0])
     if source.rows is not None or format == "texts":
-        reader = source.rows or text_rows
-        data = _generated(reader, {"files": list(paths)}, source.digest_of(split), table, cache)
-        yield from _extract(data, table, problems)
+        data = _generated(source.rows or text_rows, {"files": list(paths)}, source.digest_of(split), table, cache)
+        columns = data.select_columns([*wanted, PLACE])[:]
+        yield from extract(zip(columns.pop(PLACE), _lines(columns), strict=True), table, problems)
     else:
         for path in paths:
             data = _load(path, format, table, cache)
-            yield from _extract(data, table, problems, path=path, is_json=format == "jsonl")
+            if format == "jsonl":
+                columns = data.select_columns([*wanted, PLACE])[:]
+                places = columns.pop(PLACE)
+                values = ({name: orjson.loads(value) for name, value in line.items()} for line in _lines(columns))
+                yield from extract(zip(places, values, strict=True), table, problems)
+                continue
+            numbered = enumerate(_lines(data.select_columns(wanted)[:]), 1)
+            names = getattr(data.features[table.label], "names", None)  # of a ClassLabel
+            yield from extract(((f"{path}, row {n}", line) for n, line in numbered), table, problems, names)
     problems.check()
+
+
+def _lines(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Columns -> rows."""
+    return (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
 
 
 def _format(path: str) -> Format:
@@ -89,12 +89,6 @@ def _format(path: str) -> Format:
             fix="set task.table.format",
         )
     return _ENDINGS[ending]
-
-
-def columns_of(table: TableConfig) -> list[str]:
-    """The columns that a table needs, each once."""
-    names = [name for columns in table.texts for name in columns] + [table.label] + ([table.id] if table.id else [])
-    return list(dict.fromkeys(names))
 
 
 def _load(path: str, format: Format, table: TableConfig, cache: str | None) -> Dataset:
@@ -193,56 +187,6 @@ def _cache(folder: str | None, digest: str, table: TableConfig) -> str:
     return os.path.join(folder or str(config.HF_DATASETS_CACHE), "labelled", key[:32])  # noqa: PTH118
 
 
-def text_rows(files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Files of one text each, in a folder named after the label.
-
-    Raises:
-        UserError: a file is not UTF-8.
-    """
-    for path in files:
-        folder, name = path.split("/")[-2:]
-        yield {"text": _decode(store.read_bytes(path), path), "label": folder, "id": f"{folder}/{name}", PLACE: path}
-
-
-def json_rows(files: Sequence[str], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """JSON lines; the columns as JSON each, so that a type that changes between rows is no matter.
-
-    Raises:
-        UserError: lines are not JSON objects or lack a column; names the first and their number.
-    """
-    problems = Problems()
-    for path in files:
-        with store.open_read(path) as handle:
-            for number, line in enumerate(handle, 1):
-                place = f"{path}, line {number}"
-                if not line.strip():
-                    problems.add(place, "the line is empty")
-                    continue
-                try:
-                    row = orjson.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
-                except orjson.JSONDecodeError as error:
-                    problems.add(place, f"not JSON ({error})")
-                    continue
-                if not isinstance(row, dict):
-                    problems.add(place, "not a JSON object {...}")
-                elif missing := [name for name in columns if name not in row]:
-                    problems.add(place, f"there is no {missing[0]!r}")
-                else:
-                    yield {name: orjson.dumps(row[name]).decode() for name in columns} | {PLACE: place}
-    problems.check()
-
-
-def _decode(data: bytes, path: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-
-
-def _not_utf8(path: str, error: UnicodeDecodeError) -> UserError:
-    return UserError(f"not UTF-8 ({error.reason} at byte {error.start})", where=path, fix="convert it to UTF-8")
-
-
 @contextmanager
 def _clear_errors(path: str, format: str) -> Iterator[None]:
     """`datasets` without bars and log, and what it or its readers raise as one clear line."""
@@ -263,7 +207,7 @@ def _clear_errors(path: str, format: str) -> Iterator[None]:
         if isinstance(cause, OSError):
             raise cause from None
         if isinstance(cause, UnicodeDecodeError):
-            raise _not_utf8(path, cause) from None
+            raise not_utf8(path, cause) from None
         raise UserError(f"not a {format} file ({cause})", where=path, fix="mend the file") from None
     except (ValueError, FileNotFoundError) as error:
         if "corresponds to no data" in str(error):
@@ -273,47 +217,3 @@ def _clear_errors(path: str, format: str) -> Iterator[None]:
         datasets.logging.set_verbosity(level)
         if not bars:
             datasets.enable_progress_bars()
-
-
-def _extract(
-    data: Dataset, table: TableConfig, problems: Problems, path: str | None = None, is_json: bool = False
-) -> Iterator[Row]:
-    """Rows of a table at `path`, or of what a reader gave, which says the places itself."""
-    wanted = columns_of(table)
-    has_places = is_json or path is None
-    columns: Mapping[str, list[Any]] = data.select_columns([*wanted, PLACE] if has_places else wanted)[:]
-    names = getattr(data.features[table.label], "names", None)  # of a ClassLabel
-    for i in range(len(data)):
-        place = columns[PLACE][i] if has_places else f"{path}, row {i + 1}"
-        row = {name: orjson.loads(columns[name][i]) if is_json else columns[name][i] for name in wanted}
-        texts = _texts(row, table)
-        if texts is None:
-            problems.add(place, "a text is not a text")
-            continue
-        label = row[table.label]
-        if label is not None and names is not None and isinstance(label, int):
-            label = names[label] if 0 <= label < len(names) else None
-        if isinstance(label, (list, dict)):
-            problems.add(place, f"the label is {label!r}")
-            continue
-        id = row[table.id] if table.id else None
-        yield Row(texts, None if label in (None, "") else as_text(label), None if id is None else str(id), place)
-
-
-def _texts(row: Mapping[str, Any], table: TableConfig) -> tuple[str, ...] | None:
-    """The texts of a row, "" where there is none; None if one is something else."""
-    texts: list[str] = []
-    for columns in table.texts:
-        parts = ["" if row[name] is None else row[name] for name in columns]
-        if table.kind == "choice" and len(parts) == 1 and isinstance(parts[0], list):
-            parts, spread = ["" if part is None else part for part in parts[0]], True
-        else:
-            spread = False
-        if not all(isinstance(part, str) for part in parts):
-            return None
-        if spread:
-            texts += parts
-        else:
-            # A row without one of the parts of a text lacks the text.
-            texts.append(" ".join(parts) if all(part.strip() for part in parts) else "")
-    return tuple(texts)
