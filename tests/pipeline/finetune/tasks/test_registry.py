@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from original_tasks import ORIGINALS, Original
 
-from data_prep.configfile import validate
+from data_prep.configfile import load, validate
 from data_prep.errors import UserError
+from pipeline.config.schema import FinetuneConfig
 from pipeline.config.task_data import TaskDataConfig
 from pipeline.finetune.task import Task
 from pipeline.finetune.tasks.registry import TASKS
@@ -80,3 +81,24 @@ def test_a_passage_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "RACE/dev/high/1.txt").write_text('{"article": "x"}')
     with pytest.raises(UserError, match=r"dev/high/1\.txt: not a passage with article, questions"):
         Task.load(config("race", tmp_path))
+
+
+def test_every_task_has_a_config(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[4] / "configs" / "finetune"
+    for name in TASKS:
+        given = [f"init.checkpoint={tmp_path}", f"task.root={tmp_path}"]
+        loaded = load(str(folder / f"{name}.yaml"), FinetuneConfig, given)
+        assert (loaded.task.name, loaded.run.name, loaded.task.table) == (name, name, None)
+        with pytest.raises(UserError, match=r"init\.checkpoint|init is missing"):
+            load(str(folder / f"{name}.yaml"), FinetuneConfig)
+
+
+def test_the_table_of_the_example_config(tmp_path: Path) -> None:
+    path = Path(__file__).parents[4] / "configs" / "finetune" / "own-table.yaml"
+    rows = "text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(40))
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_text(rows)
+    given = ["init.checkpoint=x", f"task.root={tmp_path}", f"task.cache={tmp_path}/cache"]
+    task = Task.load(load(str(path), FinetuneConfig, given).task)
+    assert task.labels == ["negative", "positive"]
+    assert len(task.splits["test"]) == 40
