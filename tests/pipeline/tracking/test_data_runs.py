@@ -89,7 +89,9 @@ def test_a_token_dataset_and_a_labelled_task_are_found_by_the_digests_that_train
     make_stage(root, "shards", {}, Totals(1, 1))
     (root / "shards" / "manifest.json").write_text(json.dumps({"digest": "5" * 64}))
     run_dirs = track_data(root, None)
-    assert RunRecord.load(run_dirs["tasks"]).tags["task_digest"] == task_digest(TaskConfig(name="labelled", path=str(labelled)))
+    assert RunRecord.load(run_dirs["tasks"]).tags["task_digest"] == task_digest(
+        TaskConfig(name="labelled", path=str(labelled))
+    )
     assert RunRecord.load(run_dirs["shards"]).tags["dataset_digest"] == "5" * 64
 
 
