@@ -102,3 +102,15 @@ def test_the_table_of_the_example_config(tmp_path: Path) -> None:
     task = Task.load(load(str(path), FinetuneConfig, given).task)
     assert task.labels == ["negative", "positive"]
     assert len(task.splits["test"]) == 40
+
+
+def test_the_documentation_names_every_form_and_file() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "finetune.md").read_text(encoding="utf-8")
+    for name, task in TASKS.items():
+        assert f"| `{name}` " in text
+        assert [metric for metric in task.metrics if metric not in text] == []
+        for form in task.forms:
+            assert f"{form.name}" in text
+            assert any(folder in text for folder in form.folders if folder)
+            for files in form.table.files.values():
+                assert [one for one in files if one not in text and "/" not in one] == []
