@@ -198,7 +198,8 @@ def _run(
             if job.result == "best" and trainer.best_step is not None:
                 made = trainer.best_step
             if after is not None and made != trainer.cursor.step:
-                checkpointer.load_step(made)
+                with attempt.watchdog.phase("loading the best checkpoint"):
+                    checkpointer.load_step(made)
     if after is not None:
         with attempt.watchdog.phase("the test set"):
             final = {**final, **after(engine)}
