@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from data_prep import store
-from data_prep.errors import UserError
+from data_prep.errors import UserError, full_disk
 from pipeline.config.task_data import PLAIN, Format, TableConfig
 from pipeline.finetune.tasks.form import PLACE
 from pipeline.finetune.tasks.problems import Problems
@@ -81,7 +81,7 @@ def _format(path: str) -> Format:
     """
     if store.is_local(path) and store.local(path).is_dir():
         return "datasets"
-    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    ending = posixpath.splitext(path)[1].lower()
     if ending not in _ENDINGS:
         raise UserError(
             f"the ending {ending!r} does not say what this is (it would be {', '.join(_ENDINGS)})",
@@ -175,7 +175,7 @@ def _generated(
 ) -> Dataset:
     from datasets import Dataset
 
-    with _clear_errors(arguments["files"][0], "jsonl"):
+    with _clear_errors(arguments["files"][0], table.format or "jsonl"):
         return Dataset.from_generator(reader, gen_kwargs=arguments, cache_dir=_cache(cache, digest, table))
 
 
@@ -184,12 +184,16 @@ def _cache(folder: str | None, digest: str, table: TableConfig) -> str:
     from datasets import config
 
     key = store.digest({"file": digest, "table": table.model_dump(mode="json"), "revision": _REVISION})
-    return os.path.join(folder or str(config.HF_DATASETS_CACHE), "labelled", key[:32])  # noqa: PTH118
+    return store.join(folder or str(config.HF_DATASETS_CACHE), "labelled", key[:32])
 
 
 @contextmanager
 def _clear_errors(path: str, format: str) -> Iterator[None]:
-    """`datasets` without bars and log, and what it or its readers raise as one clear line."""
+    """`datasets` without bars and log, and what it or its readers raise as one clear line.
+
+    Raises:
+        UserError: the file is not what it should be, or cannot be read or cached.
+    """
     import datasets
     from datasets.exceptions import DatasetGenerationError
 
@@ -198,22 +202,26 @@ def _clear_errors(path: str, format: str) -> Iterator[None]:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL + 1)
     try:
         yield
-    except UserError:
-        raise
     except DatasetGenerationError as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, OSError):
-            raise cause from None
-        if isinstance(cause, UnicodeDecodeError):
-            raise not_utf8(path, cause) from None
-        raise UserError(f"not a {format} file ({cause})", where=path, fix="mend the file") from None
-    except (ValueError, FileNotFoundError) as error:
-        if "corresponds to no data" in str(error):
-            raise UserError("the file holds no rows", where=path, fix="give a file with labelled rows") from None
-        raise UserError(f"not a {format} file ({error})", where=path, fix="mend the file") from None
+        raise _clear(error.__cause__ or error, path, format) from None
+    except (ValueError, OSError) as error:
+        raise _clear(error, path, format) from None
     finally:
         datasets.logging.set_verbosity(level)
         if not bars:
             datasets.enable_progress_bars()
+
+
+def _clear(error: BaseException, path: str, format: str) -> BaseException:
+    """What a reader of `datasets` raised, in the user's terms."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, UnicodeDecodeError):
+        return not_utf8(path, error)
+    if isinstance(error, ValueError) and "corresponds to no data" in str(error):
+        return UserError("the file holds no rows", where=path, fix="give a file with labelled rows")
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and not isinstance(error, ValueError):
+        fix = "check the rights, or set task.cache to a folder that can be written"
+        full = full_disk(error, str(error.filename or path))
+        return full or UserError(f"cannot be read or cached ({error})", where=path, fix=fix)
+    return UserError(f"not a {format} file ({error})", where=path, fix="mend the file")

@@ -186,6 +186,16 @@ def test_the_second_reading_comes_from_the_cache_until_the_file_changes(tmp_path
     assert Example(("new 1",), "no") in {row for rows in changed.splits.values() for row in rows}
 
 
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv")
+    write_rows(tmp_path / "a.jsonl", LINES)
+    (tmp_path / "file").write_text("not a folder")
+    for name in ("a.csv", "a.jsonl"):
+        config = own(tmp_path, COLUMNS | {"files": {"train": name}}, cache=str(tmp_path / "file"), **SPLITS)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read or cached .*set task\.cache to a folder"):
+            Task.load(config)
+
+
 def test_choices_from_columns_or_a_list(tmp_path: Path) -> None:
     rows = [{"c": f"context {n}", "a": "x", "b": "y", "all": ["x", "y"], "right": n % 2} for n in range(20)]
     write_rows(tmp_path / "a.jsonl", rows)

@@ -51,7 +51,7 @@ def load(root: Path, name: str) -> Task:
         ("sts-b", 5_749, 1_500, {}),
         ("rte", 2_490, 277, {"not_entailment": 1_241, "entailment": 1_249}),
         ("nsmc", 40_000, 10_000, {"negative": 20_000, "positive": 20_000}),
-        ("korean-pairs", 6_888, 688, {"different": 4_744, "duplicate": 2_144}),
+        ("korean-pairs", 6_888, 688, {"different": 4_750, "duplicate": 2_138}),
     ],
 )
 def test_counts(root: Path, name: str, train: int, test: int, labels: dict[str, int]) -> None:
