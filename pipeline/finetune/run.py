@@ -107,7 +107,7 @@ def _module(config: FinetuneConfig, origin: Origin, task: Task) -> TaskModel:
 def _announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
     """What people are told before the first step."""
     layers = config.init.transfer_layers
-    start = config.init.weights if layers is None else f"{config.init.weights} weights of {layers} layers"
+    start = f"{config.init.weights} weights" + (f" ({layers} layers)" if layers is not None else "")
     asked = f"{len(task.labels)} labels" if task.labels else {"score": "a score"}.get(task.target, "a choice")
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
     lines = [
