@@ -109,11 +109,11 @@ def _dots(axes: Axes, experiment: ExperimentConfig, rows: Sequence[Row]) -> None
             [one.low, one.high], [place, place], color=_COLOURS[0], linewidth=5, alpha=0.2, solid_capstyle="round"
         )
         axes.plot(one.values, [place] * len(one.values), "o", color=_COLOURS[0], markersize=4)
-        axes.plot([one.median] * 2, [place - 0.22, place + 0.22], color=_COLOURS[1], linewidth=2)
+        axes.plot([one.median] * 2, [place - 0.17, place + 0.17], color=_COLOURS[1], linewidth=2)
         axes.annotate(
             figure(experiment.metric, one.median),
             (one.median, place),
-            (0, 9),
+            (0, 11),
             textcoords="offset points",
             ha="center",
             color=_COLOURS[1],
@@ -140,7 +140,7 @@ def _dots(axes: Axes, experiment: ExperimentConfig, rows: Sequence[Row]) -> None
 
 def _value_axis(axes: Axes, experiment: ExperimentConfig, which: str) -> None:
     axis = axes.yaxis if which == "y" else axes.xaxis
-    axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     name = experiment.metric.replace("/", " ")
     if figure(experiment.metric, 1.0) == "100.0":
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))
