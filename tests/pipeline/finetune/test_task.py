@@ -243,6 +243,23 @@ def test_files_that_are_no_such_table(
         Task.load(own(tmp_path, COLUMNS | {"files": {"train": name}} | table))
 
 
+def test_words_that_pandas_takes_for_nothing_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nNA,x\nnull,None\nnan,x\n")
+    table = COLUMNS | {"files": dict.fromkeys(("train", "validation", "test"), "a.csv")}
+    assert [(*example.texts, example.label) for example in Task.load(own(tmp_path, table)).splits["train"]] == [
+        ("NA", "x"),
+        ("null", "None"),
+        ("nan", "x"),
+    ]
+
+
+def test_both_shares_are_of_all_training_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"row {n},{n % 2}\n" for n in range(1000)))
+    config = own(tmp_path, COLUMNS | {"files": {"train": "a.csv"}}, validation_share=0.4, test_share=0.4)
+    sizes = [len(rows) for rows in Task.load(config).splits.values()]
+    assert all(abs(size - wanted) < 60 for size, wanted in zip(sizes, (200, 400, 400), strict=True)), sizes
+
+
 def test_a_folder_of_several_splits_names_them(tmp_path: Path) -> None:
     from datasets import Dataset, DatasetDict
 
