@@ -29,7 +29,7 @@ from pipeline.model.gpt import GPT
 from pipeline.model.init import initialize
 from pipeline.model.sizes import parameter_count
 
-LENGTH, BATCH, MICRO_BATCH, STEPS, LAP, REPEATS = 128, 32, 8, 24, 4, 3
+LENGTH, BATCH, MICRO_BATCH, STEPS, LAP, REPEATS = 128, 32, 8, 16, 4, 3
 SHAPE: ModelConfig = model_config(n_layer=6, n_head=6, d_model=384, sequence_length=LENGTH)
 LABELS = ("cat", "dog")
 Seconds = float
