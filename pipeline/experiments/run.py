@@ -30,6 +30,10 @@ _TAIL_LINES = 12
 Say = Callable[[str], None]
 
 
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
 class ChildFailed(Exception):
     """A run of an experiment ended with an error.
 
@@ -69,7 +73,7 @@ def left(remaining: Sequence[Child], took: Sequence[Took]) -> float | None:
     return sum(of(child) for child in remaining)
 
 
-def show_plan(experiment: ExperimentConfig, file: str, say: Say = print) -> None:
+def show_plan(experiment: ExperimentConfig, file: str, say: Say = _print) -> None:
     """List the children: complete or not, and the command of those that are missing.
 
     Raises:
@@ -88,7 +92,7 @@ def show_plan(experiment: ExperimentConfig, file: str, say: Say = print) -> None
     say(f"{experiment.name}: {done} of {len(everything)} runs are complete")
 
 
-def run(experiment: ExperimentConfig, file: str, say: Say = print) -> Path:
+def run(experiment: ExperimentConfig, file: str, say: Say = _print) -> Path:
     """Run the children that are missing, one after the other, and write table, CSV and plot; returns the folder.
 
     Each is a command of its own; what it says is kept in `logs/`. A child that is complete and was made from what is

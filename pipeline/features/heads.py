@@ -137,7 +137,9 @@ def _mlp(
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
         inputs = torch.from_numpy(np.asarray(features, np.float32))
-        wanted = torch.from_numpy(labels)
+        # As the features, so that the learning rate fits whatever the scale of the scores is.
+        mean, deviation = (labels.mean(), labels.std() or 1.0) if target == "score" else (0.0, 1.0)
+        wanted = torch.from_numpy((labels - mean) / deviation if target == "score" else labels)
         for epoch in range(settings.epochs):
             model.train()
             for rows in torch.randperm(len(inputs), generator=generator).split(settings.batch):
@@ -149,14 +151,14 @@ def _mlp(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            yield partial(_mlp_scores, deepcopy(model).eval(), target), {"epoch": float(epoch + 1)}
+            yield partial(_mlp_scores, deepcopy(model).eval(), target, mean, deviation), {"epoch": float(epoch + 1)}
 
 
-def _mlp_scores(model: Any, target: Target, features: Matrix) -> RowScores:
+def _mlp_scores(model: Any, target: Target, mean: float, deviation: float, features: Matrix) -> RowScores:
     import torch
 
     with torch.no_grad():
         out = model(torch.from_numpy(np.asarray(features, np.float32)))
-        scores = out if target == "score" else out.log_softmax(1)
+        scores = out * deviation + mean if target == "score" else out.log_softmax(1)
         found: RowScores = scores.double().numpy()
     return found

@@ -57,10 +57,10 @@ def test_the_strength_is_chosen_by_the_value_that_is_given() -> None:
 
 def test_a_score_is_predicted_and_a_class_without_examples_has_no_probability() -> None:
     features = np.linspace(0, 1, 50, dtype=np.float32)[:, None]
-    wanted = (3 * features[:, 0] + 1).astype(np.float32)
-    for kind, near in (("linear", 0.01), ("mlp", 0.5)):
+    wanted = (300 * features[:, 0] + 100).astype(np.float32)
+    for kind, near in (("linear", 1.0), ("mlp", 30.0)):
         head = fit(
-            FeatureHeadConfig(kind=kind, strengths=(1e3,), units=16),
+            FeatureHeadConfig(kind=kind, strengths=(1e3,), units=16, lr=0.02),
             features,
             wanted,
             "score",
