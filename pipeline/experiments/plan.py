@@ -13,10 +13,11 @@ from data_prep.configfile import load
 from data_prep.errors import UserError
 from pipeline.checkpoint.store import BEST, LATEST, CheckpointManifest, CheckpointStore
 from pipeline.commands import relative, script, training_script
-from pipeline.complete import result_of
+from pipeline.complete import result_of, run_folder
 from pipeline.config.experiment import ArmConfig, AxisConfig, ExperimentConfig, PointConfig
 from pipeline.config.features import FeaturesConfig
 from pipeline.config.schema import FinetuneConfig
+from pipeline.runs import RESULT
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Child:
 
     def result(self) -> dict[str, Any] | None:
         """The content of its `result.json` if it is complete and made from what is there now, else None."""
+        if not (run_folder(self.config.run).path / RESULT).exists():
+            return None  # before anything that it would have been made from is hashed
         if self.after is not None and self.after.result() is None:
             return None
         try:
@@ -98,7 +101,7 @@ def children(experiment: ExperimentConfig, file: str) -> list[Child]:
     Raises:
         UserError: a config is missing or wrong, a variable is not set, two children would share a folder.
     """
-    points = points_of(experiment.axis)
+    points: list[PointConfig | None] = [*points_of(experiment.axis)]
     found: list[Child] = []
     for seed in experiment.seeds:
         for point in points or [None]:

@@ -142,14 +142,14 @@ def _mlp(
         wanted = torch.from_numpy((labels - mean) / deviation if target == "score" else labels)
         for epoch in range(settings.epochs):
             model.train()
-            for rows in torch.randperm(len(inputs), generator=generator).split(settings.batch):
+            for rows in torch.split(torch.randperm(len(inputs), generator=generator), settings.batch):
                 out = model(inputs[rows])
                 if target == "score":
                     loss = functional.mse_loss(out[:, 0], wanted[rows])
                 else:
                     loss = functional.cross_entropy(out, wanted[rows])
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             yield partial(_mlp_scores, deepcopy(model).eval(), target, mean, deviation), {"epoch": float(epoch + 1)}
 

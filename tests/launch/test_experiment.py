@@ -67,7 +67,7 @@ def test_a_killed_experiment_goes_on_with_what_is_missing(
     _wait(lambda: not any(child.is_running() for child in children))  # nothing goes on without it
     kept = (folder / "counts-s1" / "result.json").stat()
 
-    done = run("python", "experiment", "experiment.yaml", cwd=tmp_path, timeout=300)
+    done = run("python", "experiment", "experiment.yaml", cwd=tmp_path, timeout=1500)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
     assert lines[0].startswith("[1/3] counts, seed 1: test/accuracy ")
@@ -91,7 +91,7 @@ def test_a_killed_experiment_goes_on_with_what_is_missing(
     assert runs["second-task-s1"].data.tags["upstream.finetune"] == runs["first-task-s1"].data.tags["digest"]
 
 
-def _wait(condition: object, seconds: float = 120) -> None:
+def _wait(condition: object, seconds: float = 900) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():
