@@ -105,8 +105,8 @@ def with_floors(task: Task, name: str, metrics: Mapping[str, float]) -> dict[str
         metrics: of `measure`.
 
     Returns:
-        With `stderr`, the standard error sqrt(p (1 - p) / n) of the accuracy p, and `majority`, the accuracy of the most
-        frequent label.
+        With `stderr`, the standard error sqrt(p (1 - p) / n) of the accuracy p, and `majority`, the accuracy of the
+        most frequent label.
     """
     if "accuracy" not in metrics:
         return dict(metrics)
