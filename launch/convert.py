@@ -21,7 +21,8 @@ EXAMPLES = """examples:
       export; training cannot go on from it
   python launch/convert.py export runs/NAME/checkpoints/latest models/NAME
       transformers.AutoModelForCausalLM.from_pretrained("models/NAME") opens it. GPT-2 (pre-norm) is GPT2LMHeadModel
-      there, GPT-1 (post-norm) OpenAIGPTLMHeadModel
+      there, GPT-1 (post-norm) OpenAIGPTLMHeadModel. A fine-tuned classifier of one or two texts becomes a
+      ...ForSequenceClassification, with a tokenizer that puts the special tokens where they belong
 
 A run goes on from its checkpoints under another ZeRO stage, number of ranks, pipeline or tensor parallelism without any
 conversion. For the way in from Hugging Face see launch/hf.py.
@@ -55,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     with exit_on_user_error():
         if args.command == "export":
-            from pipeline.checkpoint.hugging_face import export_model
+            from pipeline.finetune.export import export_any
 
-            print(export_model(args.checkpoint, args.out))
+            print(export_any(args.checkpoint, args.out))
             return
         from pipeline.checkpoint import convert
 

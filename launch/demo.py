@@ -12,7 +12,8 @@ import typer
 
 from data_prep.configfile import load
 from launch import command
-from pipeline.chain import HOME, ChainConfig, StepFailed, run
+from pipeline.chain import ChainConfig, StepFailed, run
+from pipeline.commands import HOME
 
 DEFAULT = "configs/chain/demo.yaml"
 Chain = Annotated[

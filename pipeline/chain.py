@@ -6,11 +6,7 @@ the first failure.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,21 +19,11 @@ from data_prep import configfile, store
 from data_prep.configfile import Count, Settings
 from data_prep.errors import UserError
 from data_prep.progress import clock
+from pipeline.commands import call, program, relative, script, training_script, with_free_port
 from pipeline.complete import AnyConfig, result_of
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig
-from pipeline.launcher import DEEPSPEED_PORT, OWNER_PID, free_port, port_is_free
 from pipeline.slurm.options import ChainSlurmConfig
 from pipeline.tracking.uri import resolve_uri
-
-HOME = Path(__file__).resolve().parent.parent
-"""Folder that holds launch/ and configs/."""
-_CACHES = {
-    "MPLCONFIGDIR": "matplotlib",
-    "TORCH_EXTENSIONS_DIR": "torch-extensions",
-    "TRITON_CACHE_DIR": "triton",
-    "XDG_CONFIG_HOME": "config",
-}
-"""Environment variable -> folder, for what libraries keep in the home folder otherwise."""
 
 
 class StepConfig(Settings):
@@ -122,29 +108,6 @@ class Step:
     ranks: int = 1
 
 
-def _relative(path: Path) -> str:
-    """The path as a user in the present folder would type it."""
-    plain = Path(os.path.normpath(path))
-    return os.path.relpath(plain) if plain.is_relative_to(Path.cwd()) else str(plain)
-
-
-def _program(name: str) -> str:
-    """A command installed beside this Python, or on the search path."""
-    beside = Path(sys.executable).parent / name
-    return _relative(beside) if beside.exists() else name
-
-
-def _with_free_port(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The command with a port option for `deepspeed` where its usual port is taken now."""
-    if Path(command[0]).name != "deepspeed" or port_is_free(DEEPSPEED_PORT):
-        return command
-    return (command[0], "--master_port", str(free_port()), *command[1:])
-
-
-def _script(name: str) -> tuple[str, ...]:
-    return (_relative(Path(sys.executable)), _relative(HOME / "launch" / name))
-
-
 def _expand(patterns: Sequence[str], where: str) -> str:
     """Patterns with environment variables filled in, as an override's value.
 
@@ -189,33 +152,27 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
         made = store.join(root, "input")
         # Made once: packages installed later would be another corpus, on which the finished runs were not trained.
         dump = store.join(made, "dump", "stage.json")
-        command = (_program("data-prep"), "demo-input", made)
+        command = (program("data-prep"), "demo-input", made)
         found.append(Step("input", "input", "make the raw input", command, lambda: store.exists(dump)))
         dumps, archives = f"[{made}/dump/RS_demo.zst]", f"['{made}/pages/part-*.warc.gz']"
     else:
         dumps = _expand(chain.input.dumps, "input.dumps")
         archives = _expand(chain.input.archives, "input.archives")
     prepare = (f"root={data}", f"inputs.dumps={dumps}", f"inputs.archives={archives}", *chain.data.set)
-    settings = (_relative(home / chain.data.config), *prepare)
+    settings = (relative(home / chain.data.config), *prepare)
     before = tuple(step.name for step in found)
-    prepared = (_program("data-prep"), "run", *settings)
+    prepared = (program("data-prep"), "run", *settings)
     found.append(Step("data", "data", "prepare the data", prepared, never, before, settings))
     tracking = (f"run.dir={root}", f"tracking.experiment={chain.experiment}")
-    tracked = (*_script("track.py"), "data", data, "--experiment", chain.experiment, "--runs", root)
+    tracked = (*script("track.py"), "data", data, "--experiment", chain.experiment, "--runs", root)
     found.append(Step("track", "track", "track the data", tracked, never, ("data",)))
-    python = _script("")[:1]
-
-    def launcher(script: str, ranks: int) -> tuple[str, ...]:
-        if script == "evaluate.py" or ranks == 1:
-            return python
-        return (_program("deepspeed"), "--log_level", "error", "--num_accelerators", str(ranks))
 
     def train(kind: Kind, title: str, step: StepConfig, schema: type[AnyConfig], given: Sequence[str]) -> None:
-        path, ranks = _relative(home / step.config), step.ranks or chain.ranks
+        path, ranks = relative(home / step.config), step.ranks or chain.ranks
         overrides = [*tracking, *given, *step.set]
         name = configfile.load(path, schema, overrides).run.name
-        script = f"{kind}.py"
-        command = (*launcher(script, ranks), _relative(HOME / "launch" / script), path, *overrides)
+        launched = training_script(f"{kind}.py", 1 if kind == "evaluate" else ranks)
+        command = (*launched, path, *overrides)
         after = ("data",) if kind == "pretrain" else (first,)
         found.append(
             Step(
@@ -240,7 +197,7 @@ def steps(chain: ChainConfig, file: str) -> list[Step]:
     for step in chain.evaluate:
         held_out = [f"checkpoint={latest}", f"perplexity.path={shards}", f"choice.path={data}/tasks/choice/test.jsonl"]
         train("evaluate", "evaluate", step, EvaluateConfig, held_out)
-    compared = (*_script("compare.py"), "--experiment", chain.experiment, "--runs", root)
+    compared = (*script("compare.py"), "--experiment", chain.experiment, "--runs", root)
     everything = tuple(step.name for step in found if step.kind != "input")
     found.append(Step("compare", "compare", "compare", compared, never, everything))
     return found
@@ -277,10 +234,10 @@ def run(chain: ChainConfig, file: str) -> None:
         if step.is_complete():
             print(f"{heading}: complete", flush=True)
             continue
-        command = _with_free_port(step.command)
+        command = with_free_port(step.command)
         print(f"{heading}\n  $ {' '.join(command)}", flush=True)
         start = time.monotonic()
-        code = _call(command, chain)
+        code = call(command, chain.root, chain.device)
         if code != 0:
             raise StepFailed(step.title, code)
         print(f"  {step.title}: {clock(time.monotonic() - start)}", flush=True)
@@ -291,23 +248,5 @@ All done in {clock(time.monotonic() - begin)}.
   data         {root}/data  (token shards: {root}/data/shards)
   checkpoints  {root}/{_first_run(everything)}/checkpoints
   report       {root}/report.html
-  MLflow       {_program("mlflow")} ui --backend-store-uri {resolve_uri(None, root)}"""
+  MLflow       {program("mlflow")} ui --backend-store-uri {resolve_uri(None, root)}"""
     )
-
-
-def _call(command: Sequence[str], chain: ChainConfig) -> int:
-    """Run a command in a session of its own, so that nothing of it outlives an interruption."""
-    env = {**os.environ, OWNER_PID: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-    env |= {name: str(Path(chain.root, ".cache", folder).resolve()) for name, folder in _CACHES.items()}
-    if chain.device == "cpu":
-        env |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(command, env=env, start_new_session=True)
-    try:
-        return process.wait()
-    except BaseException:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
-        raise

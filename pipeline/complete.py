@@ -11,14 +11,15 @@ from typing import Any
 from data_prep import store
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
+from pipeline.checkpoint.hf_folder import folder_digest, is_model
 from pipeline.checkpoint.store import CheckpointManifest
+from pipeline.config.features import FeaturesConfig
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
 from pipeline.data.sources import open_data
+from pipeline.finetune.task import task_digest
 from pipeline.runs import RunFolder
 
-TASK_SPLITS = ("train", "validation", "test")
-
-AnyConfig = PretrainConfig | FinetuneConfig | EvaluateConfig
+AnyConfig = PretrainConfig | FinetuneConfig | FeaturesConfig | EvaluateConfig
 
 
 def run_folder(run: RunConfig) -> RunFolder:
@@ -30,16 +31,6 @@ def _sha256_of(path: str, field: str) -> str:
     if not store.exists(path):
         raise UserError("no such task file", where=path, fix=f"make the task, or correct {field}")
     return store.sha256_of(path)
-
-
-def task_digest(folder: str) -> str:
-    """sha256 (hex) over the files of a labelled task.
-
-    Raises:
-        UserError: a file is missing.
-    """
-    files = {split: store.join(folder, f"{split}.jsonl") for split in TASK_SPLITS}
-    return store.digest({split: _sha256_of(path, "task.path") for split, path in files.items()})
 
 
 def choice_digest(path: str) -> str:
@@ -68,6 +59,26 @@ def harness_digest(folder: str) -> str:
     return store.digest({name: store.sha256_of(str(path)) for name, path in files.items()})
 
 
+def model_digest(path: str) -> str:
+    """sha256 (hex) of a checkpoint of ours, or of a model in a folder of Hugging Face's.
+
+    Raises:
+        UserError: there is neither.
+    """
+    folder = Path(path).resolve()
+    return folder_digest(folder) if is_model(folder) else CheckpointManifest.load(folder).digest
+
+
+def _features_from(config: FeaturesConfig) -> dict[str, str]:
+    if config.init is not None:
+        return {"checkpoint": model_digest(config.init.checkpoint)}
+    if config.vectors is None:
+        return {}
+    if config.vectors.dataset is not None:
+        return {"dataset": DatasetManifest.load(config.vectors.dataset).digest}
+    return {"vectors": _sha256_of(str(config.vectors.path), "vectors.path")}
+
+
 def made_from(config: AnyConfig) -> str:
     """Digest of all that a run reads.
 
@@ -77,8 +88,9 @@ def made_from(config: AnyConfig) -> str:
     if isinstance(config, PretrainConfig):
         return open_data(config.data.path).digest
     if isinstance(config, FinetuneConfig):
-        checkpoint = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
-        return store.digest({"checkpoint": checkpoint.digest, "task": task_digest(config.task.path)})
+        return store.digest({"checkpoint": model_digest(config.init.checkpoint), "task": task_digest(config.task)})
+    if isinstance(config, FeaturesConfig):
+        return store.digest({"task": task_digest(config.task), **_features_from(config)})
     inputs = [CheckpointManifest.load(Path(config.checkpoint).resolve()).digest]
     if config.perplexity is not None:
         inputs.append(DatasetManifest.load(config.perplexity.path).digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from pipeline.train.build import build_engine
 from pipeline.train.job import Job
 from pipeline.train.metrics import language_model
 from pipeline.train.session import join, run_job, say_on
+from pipeline.train.validation import validate
 
 if TYPE_CHECKING:
     from pipeline.train.samples import TextSamples
@@ -108,14 +110,18 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
     )
     for line in mixture_lines(data, held_out, consumed):
         say(line)
+
+    def metrics(sums: Mapping[str, float]) -> dict[str, float]:
+        return language_model(sums, tokens_per_byte)
+
     job = Job(
         kind="pretrain",
         tokenizer=data.tokenizer,
         model=model_facts(config, vocab_size),
         samples=samples,
-        validation=held_out,
+        validate=lambda engine: metrics(validate(engine, held_out, config.train.micro_batch)),
         units=tokens,
-        metrics=lambda sums: language_model(sums, tokens_per_byte),
+        metrics=metrics,
         lineage=data.lineage,
         parameters=n_params,
         batch_ramp=ramp,

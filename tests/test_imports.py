@@ -7,7 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FROM_DATA_PREP = {"errors", "store", "configfile", "shards", "tokenizer", "progress", "mixture", "__version__"}
+FROM_DATA_PREP = {
+    "errors",
+    "keyed",
+    "store",
+    "configfile",
+    "shards",
+    "tokenizer",
+    "progress",
+    "mixture",
+    "report",
+    "excerpt",
+    "__version__",
+}
 
 
 def imported(source: str) -> Iterator[str]:

@@ -231,6 +231,25 @@ class Checkpointer:
             )
         return restored
 
+    def steps(self) -> list[int]:
+        """Steps that have a checkpoint, ascending; for rank 0."""
+        return self._checkpoints.steps()
+
+    def select(self, step: int | None) -> None:
+        """Keep the checkpoint of a step as `best`; see `CheckpointStore.select`."""
+        if self._world.is_main:
+            self._checkpoints.select(step)
+
+    def load_step(self, step: int) -> None:
+        """Put the state of the checkpoint of a step into the engine; collective.
+
+        Raises:
+            UserError: it is not there, or damaged.
+        """
+        self.wait()
+        folder = self._checkpoints.path(step)
+        self.load(folder, self._verified(folder))
+
     def _mend_latest(self, folder: Path) -> None:
         if on_main(self._world, lambda: self._checkpoints.point_at(folder), self._group):
             self._say(f"{self._checkpoints.folder / LATEST} now points at {folder.name}")

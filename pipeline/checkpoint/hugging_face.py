@@ -20,6 +20,7 @@ from data_prep.tokenizer import END_OF_TEXT, Tokenizer
 from data_prep.tokenizer.layout import WORD_END, tokenizer_json
 from data_prep.tokenizer.published import read as read_vocabulary
 from pipeline.checkpoint.disk import flush, new_folder, on_disk
+from pipeline.checkpoint.hf_folder import CONFIG, INDEX, MODEL, weight_files, weights_digest
 from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.pieces import copy_to_host, state_file, whole_weights, write_state
 from pipeline.checkpoint.reader import read_weights
@@ -31,12 +32,12 @@ from pipeline.checkpoint.store import (
     facts_of,
     open_checkpoint,
 )
+from pipeline.config.model import ModelConfig
 from pipeline.model import hf
 from pipeline.model.gpt import EMBEDDING
 
 HUB = "hub:"
-_CONFIG, _MODEL, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_FILES = [_CONFIG, "*.safetensors", _INDEX, TOKENIZER, "vocab.json", "merges.txt"]
+_FILES = [CONFIG, "*.safetensors", INDEX, TOKENIZER, "vocab.json", "merges.txt"]
 
 
 def import_model(source: str, out: str) -> Path:
@@ -61,27 +62,9 @@ def import_model(source: str, out: str) -> Path:
     folder = _download(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
     if not folder.is_dir():
         raise UserError("no such folder", where=source, fix=f"correct the path; for a model on the Hub write {HUB}ID")
-    config_path = folder / _CONFIG
-    if not config_path.is_file():
-        raise UserError(f"no Hugging Face model here ({_CONFIG} is missing)", where=str(folder), fix="check the path")
-    config = store.read_json(str(config_path))
-    if not isinstance(config, dict):
-        raise CorruptFile("not a table of settings", where=str(config_path), fix="get the file again")
-    model, rows = hf.model_of(config, str(config_path))
-    tokenizer_data = _tokenizer(folder)
-    tokenizer = Tokenizer(tokenizer_data, str(folder))
-    state, digests = _read_weights(folder)
-    weights = hf.weights_from_hf(state, model, rows, str(folder))
-    name = f"{EMBEDDING}.weight"
-    if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":
-        weights[name] = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])
-    elif tokenizer.vocab_size != rows:
-        raise UserError(
-            f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {rows:,}",
-            where=str(folder),
-            fix="give the tokenizer that the model was trained with",
-        )
-
+    model, tokenizer_data = read_shape(folder)
+    weights, digest = read_folder(folder), weights_digest(folder)
+    vocab_size = len(weights[f"{EMBEDDING}.weight"])
     checkpoints = CheckpointStore(target, keep_last=1)
     target.mkdir(parents=True, exist_ok=True)
     tmp = checkpoints.begin(0)
@@ -99,13 +82,13 @@ def import_model(source: str, out: str) -> Path:
             cursor=Cursor(0, 0, 0),
             kind="pretrain",
             seed=0,
-            model=model.facts(tokenizer.vocab_size),
+            model=model.facts(vocab_size),
             data="",
             topology={},
             tokenizer_sha256=hashlib.sha256(tokenizer_data).hexdigest(),
             identity={},
-            config_sha=store.sha256_of(str(config_path)),
-            lineage={"imported": store.digest(digests)},
+            config_sha=store.sha256_of(str(folder / CONFIG)),
+            lineage={"imported": digest},
             tracking_run="",
             files=on_disk(tmp, write),
         )
@@ -113,6 +96,38 @@ def import_model(source: str, out: str) -> Path:
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
+
+
+def read_shape(folder: Path) -> tuple[ModelConfig, bytes]:
+    """(shape, tokenizer.json) of a model of theirs; GPT-1's published vocabulary gets its <|endoftext|>.
+
+    Raises:
+        UserError: something is missing there, or the model is none that ours are.
+        CorruptFile: a file is damaged.
+    """
+    return _shape(folder)[0], _tokenizer(folder)
+
+
+def read_folder(folder: Path) -> dict[str, Tensor]:
+    """Canonical weights of a model of theirs, with as many token embeddings as the tokenizer has ids.
+
+    Raises:
+        UserError: something is missing there, or does not fit the rest.
+        CorruptFile: a file is damaged.
+    """
+    model, rows = _shape(folder)
+    tokenizer = Tokenizer(_tokenizer(folder), str(folder))
+    weights = hf.weights_from_hf(_read_weights(folder), model, rows, str(folder))
+    name = f"{EMBEDDING}.weight"
+    if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":
+        weights[name] = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])
+    elif tokenizer.vocab_size != rows:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {rows:,}",
+            where=str(folder),
+            fix="give the tokenizer that the model was trained with",
+        )
+    return weights
 
 
 def export_model(checkpoint: str, out: str) -> Path:
@@ -129,21 +144,40 @@ def export_model(checkpoint: str, out: str) -> Path:
     folder, manifest = open_checkpoint(checkpoint)
     dropout = float(manifest.model.get("dropout", 0.0))
     model, vocab_size = language_model(manifest, dropout, checkpoint)
-    config = hf.config_of(model, vocab_size)
-    weights = hf.weights_to_hf(read_weights(folder, manifest), model)
+    return write_folder(
+        target,
+        hf.config_of(model, vocab_size),
+        hf.weights_to_hf(read_weights(folder, manifest), model),
+        (folder / TOKENIZER).read_bytes(),
+        dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
+    )
+
+
+def write_folder(
+    target: Path, config: dict[str, Any], weights: dict[str, Tensor], tokenizer: bytes, tokens: dict[str, str]
+) -> Path:
+    """Write a folder that `transformers` opens, whole or not at all.
+
+    Args:
+        target: of `new_folder`.
+        config: content of config.json.
+        weights: under their names.
+        tokenizer: content of tokenizer.json.
+        tokens: what the tokenizer's control tokens are.
+    """
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        **dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
-        "model_max_length": model.sequence_length,
+        **tokens,
+        "model_max_length": config["n_positions"],
         "clean_up_tokenization_spaces": False,
     }
     tmp = target.with_name(target.name + store.TMP_SUFFIX)
     shutil.rmtree(tmp, ignore_errors=True)
     tmp.mkdir(parents=True)
     try:
-        save_file(weights, tmp / _MODEL, metadata={"format": "pt"})
-        shutil.copyfile(folder / TOKENIZER, tmp / TOKENIZER)
-        for name, content in ((_CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
+        save_file(weights, tmp / MODEL, metadata={"format": "pt"})
+        (tmp / TOKENIZER).write_bytes(tokenizer)
+        for name, content in ((CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
             (tmp / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         for path in tmp.iterdir():
             flush(path)
@@ -154,6 +188,17 @@ def export_model(checkpoint: str, out: str) -> Path:
         shutil.rmtree(tmp, ignore_errors=True)
         raise
     return target
+
+
+def _shape(folder: Path) -> tuple[ModelConfig, int]:
+    """(shape, rows of the token embedding)."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"no Hugging Face model here ({CONFIG} is missing)", where=str(folder), fix="check the path")
+    config = store.read_json(str(path))
+    if not isinstance(config, dict):
+        raise CorruptFile("not a table of settings", where=str(path), fix="get the file again")
+    return hf.model_of(config, str(path))
 
 
 def _download(model_id: str) -> Path:
@@ -190,22 +235,9 @@ def _tokenizer(folder: Path) -> bytes:
     return tokenizer_json("gpt1", vocabulary, [(first, second) for first, second in pairs])
 
 
-def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(parameters, file name -> sha256)."""
-    if (folder / _MODEL).is_file():
-        names = [_MODEL]
-    elif (folder / _INDEX).is_file():
-        index = store.read_json(str(folder / _INDEX))
-        try:
-            names = sorted(set(index["weight_map"].values()))
-        except (AttributeError, KeyError, TypeError):
-            raise CorruptFile("not an index of weights", where=str(folder / _INDEX), fix="get it again") from None
-    else:
-        raise UserError(
-            f"no weights here ({_MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
-        )
+def _read_weights(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    for name in names:
+    for name in weight_files(folder):
         path = folder / name
         if not path.is_file():
             raise UserError("a file of the weights is missing", where=str(path), fix="get the files again")
@@ -213,4 +245,4 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             state |= load_file(path)
         except SafetensorError as error:
             raise CorruptFile(f"not a safetensors file ({error})", where=str(path), fix="get it again") from None
-    return state, {name: store.sha256_of(str(folder / name)) for name in names}
+    return state

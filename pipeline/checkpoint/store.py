@@ -2,6 +2,7 @@
 
     checkpoints/step_00000100/{manifest.json, tokenizer.json, state/rank_00000.safetensors, ...}
     checkpoints/latest -> step_00000100
+    checkpoints/best -> step_00000040       of a run that selects by a validation metric
 
 A checkpoint is written under another name, flushed, hashed into its manifest, then renamed. In `state/` every rank has
 written what it alone kept of the fp32 state, under the names and shapes of whole parameters (`pieces.py`), so that any
@@ -28,7 +29,7 @@ MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 STATE = "state"
 """Folder of the ranks' files within a checkpoint."""
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 _STEP = re.compile(r"^step_(\d{8})$")
 
 
@@ -205,6 +206,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep_last: int, milestone: int | None = None) -> None:
         self.folder, self.keep_last, self.milestone = folder, keep_last, milestone
         self._pinned: set[int] = set()
+        self._selected: int | None = None
         self._written: int | None = None
         self._lock = threading.Lock()  # what removes folders, or must find them
 
@@ -221,7 +223,7 @@ class CheckpointStore:
         return tmp
 
     def commit(self, tmp: Path, manifest: CheckpointManifest) -> Path:
-        """Write the manifest, rename, point `latest` at it, drop what is not kept.
+        """Write the manifest, rename, point `latest` at it (`best` too if it is selected), drop what is not kept.
 
         Args:
             tmp: folder from `begin`, every file of it flushed to the disk.
@@ -245,6 +247,8 @@ class CheckpointStore:
         self._discard(final)
         tmp.rename(final)
         self.point_at(final)
+        if manifest.cursor.step == self._selected:
+            self._point(BEST, final)
         with self._lock:
             self._written = manifest.cursor.step
             self._drop(self._written)
@@ -252,18 +256,42 @@ class CheckpointStore:
 
     def point_at(self, folder: Path) -> bool:
         """Let `latest` be a checkpoint; returns whether it was not before."""
-        latest = self.folder / LATEST
-        if latest.is_symlink() and latest.readlink() == Path(folder.name):
+        return self._point(LATEST, folder)
+
+    def _point(self, name: str, folder: Path) -> bool:
+        """Let a link be a checkpoint; returns whether it was not before."""
+        target = self.folder / name
+        if target.is_symlink() and target.readlink() == Path(folder.name):
             store.fsync_dir(self.folder)
             return False
-        link = self.folder / (LATEST + store.TMP_SUFFIX)
+        link = self.folder / (name + store.TMP_SUFFIX)
         link.unlink(missing_ok=True)
         link.symlink_to(folder.name)
-        if latest.is_dir() and not latest.is_symlink():  # a copy that followed the link
-            self._discard(latest)
-        link.replace(latest)
+        if target.is_dir() and not target.is_symlink():  # a copy that followed the link
+            self._discard(target)
+        link.replace(target)
         store.fsync_dir(self.folder)
         return True
+
+    def select(self, step: int | None) -> None:
+        """Keep the checkpoint of a step as `best`, from when it is written; the one before stays until then.
+
+        Args:
+            step: of a checkpoint that is there or is written next; None for none.
+        """
+        with self._lock:
+            self._selected = step
+        if step is None:
+            (self.folder / BEST).unlink(missing_ok=True)
+        elif self.path(step).is_dir():
+            self._point(BEST, self.path(step))
+
+    @property
+    def best(self) -> int | None:
+        """Step of the checkpoint that `best` points at."""
+        link = self.folder / BEST
+        match = _STEP.match(link.readlink().name) if link.is_symlink() else None
+        return int(match.group(1)) if match else None
 
     def _drop(self, written: int) -> None:
         """Remove what is not kept, and what lies beyond the checkpoint just written: the run went back behind it."""
@@ -275,6 +303,7 @@ class CheckpointStore:
                 except UserError:
                     continue
         kept = retained(consumed, self.keep_last, self.milestone) | self._pinned
+        kept |= {step for step in (self._selected, self.best) if step is not None and step <= written}
         for step in self.steps():
             if step not in kept:
                 self._discard(self.path(step))

@@ -119,7 +119,8 @@ class Upload:
         newest = self._checkpoints.steps()[-1]
         there = self._there()
         consumed = {step: manifest.cursor.consumed for step, manifest in there.items() if step <= newest}
-        kept = {folder_name(s) for s in retained(consumed, self._checkpoints.keep_last, self._checkpoints.milestone)}
+        steps = retained(consumed, self._checkpoints.keep_last, self._checkpoints.milestone)
+        kept = {folder_name(step) for step in (*steps, self._checkpoints.best) if step is not None}
         for name in self._names():
             if name not in kept:
                 store.remove(store.join(self._url, name))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from data_prep.configfile import Settings
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.deepspeed import check_offload, check_owned_keys
+from pipeline.config.engine import EngineConfig
 from pipeline.config.evaluate import ChoiceConfig, EvaluateConfig, HarnessConfig, PerplexityConfig
-from pipeline.config.fields import Share
+from pipeline.config.finetune import (
+    FinetuneBatchConfig,
+    FinetuneConfig,
+    FinetuneValidationConfig,
+    InitConfig,
+    TaskConfig,
+)
 from pipeline.config.health import HealthConfig
 from pipeline.config.kernels import KernelConfig
 from pipeline.config.model import ModelConfig
@@ -21,14 +26,13 @@ from pipeline.config.optimizer import (
     PretrainScheduleConfig,
     ScheduleConfig,
 )
-from pipeline.config.parallel import LossScaleConfig, ParallelConfig, Precision
+from pipeline.config.parallel import LossScaleConfig, ParallelConfig
 from pipeline.config.run import RunConfig, TrackingConfig
 from pipeline.config.train import (
     BatchConfig,
     BatchRampConfig,
     CheckpointConfig,
     DataConfig,
-    FinetuneBatchConfig,
     PretrainBatchConfig,
     PretrainCheckpointConfig,
     PretrainValidationConfig,
@@ -47,6 +51,7 @@ __all__ = [
     "FinetuneBatchConfig",
     "FinetuneConfig",
     "FinetuneScheduleConfig",
+    "FinetuneValidationConfig",
     "HarnessConfig",
     "HealthConfig",
     "InitConfig",
@@ -72,43 +77,6 @@ __all__ = [
 ]
 
 
-class EngineConfig(Settings):
-    """Settings that pretraining and fine-tuning share.
-
-    Attributes:
-        precision: "fp32"; "bf16" or "fp16" with fp32 master weights and fp32 gradient accumulation.
-        loss_scale: for fp16.
-        deepspeed: carried verbatim into DeepSpeed's configuration, except for the keys that this schema owns.
-    """
-
-    run: RunConfig
-    train: BatchConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig = ScheduleConfig()
-    validation: ValidationConfig = ValidationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    parallel: ParallelConfig = ParallelConfig()
-    kernels: KernelConfig = KernelConfig()
-    precision: Precision = "fp32"
-    loss_scale: LossScaleConfig = LossScaleConfig()
-    deepspeed: dict[str, Any] = Field(default_factory=dict)
-    health: HealthConfig = HealthConfig()
-    log: LogConfig = LogConfig()
-    profile: ProfileConfig | None = None
-    tracking: TrackingConfig = TrackingConfig()
-
-    @model_validator(mode="after")
-    def _deepspeed_block(self) -> Self:
-        check_owned_keys(self.deepspeed)
-        check_offload(self.deepspeed)
-        return self
-
-    @model_validator(mode="after")
-    def _precision_fits(self) -> Self:
-        self.parallel.check_precision(self.precision)
-        return self
-
-
 class PretrainConfig(EngineConfig):
     """A pretraining run.
 
@@ -128,47 +96,4 @@ class PretrainConfig(EngineConfig):
     @model_validator(mode="after")
     def _shape_fits(self) -> Self:
         self.parallel.check_model(self.model)
-        return self
-
-
-class InitConfig(Settings):
-    """Where a fine-tuned model starts.
-
-    Attributes:
-        checkpoint: a pretraining checkpoint; it always gives shape and tokenizer.
-        weights: "pretrained", or "random" for the same model from scratch.
-    """
-
-    checkpoint: str
-    weights: Literal["pretrained", "random"] = "pretrained"
-
-
-class TaskConfig(Settings):
-    """A labelled task.
-
-    Attributes:
-        name: as shown in tables.
-        path: folder with train.jsonl, validation.jsonl and test.jsonl, rows {"text", "label"}.
-        aux_lm: weight of the language-model loss on the task's text (lambda of GPT-1 3.2); 0 switches it off.
-        dropout: of the classifier's input (GPT-1 4.1); the body uses it too.
-    """
-
-    name: str = Field(min_length=1)
-    path: str
-    aux_lm: Annotated[float, Field(ge=0)] = 0.5
-    dropout: Share = 0.1
-
-
-class FinetuneConfig(EngineConfig):
-    """A fine-tuning run."""
-
-    init: InitConfig
-    task: TaskConfig
-    train: FinetuneBatchConfig
-    schedule: FinetuneScheduleConfig = FinetuneScheduleConfig()
-
-    @model_validator(mode="after")
-    def _plain_module(self) -> Self:
-        if self.parallel.model_parallel > 1:
-            raise ValueError("fine-tuning has no pipeline or tensor parallelism: use parallel.zero_stage 1, 2 or 3")
         return self

@@ -84,16 +84,6 @@ class PretrainBatchConfig(BatchConfig):
         return self
 
 
-class FinetuneBatchConfig(BatchConfig):
-    """A sample is a labelled example.
-
-    Attributes:
-        epochs: passes over the training examples; rounded up to whole steps.
-    """
-
-    epochs: Annotated[float, Field(gt=0)]
-
-
 class ValidationConfig(Settings):
     """Validation on fixed examples, the same for every topology.
 

@@ -5,32 +5,44 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from data_prep import store
 from data_prep.tokenizer import Tokenizer
 from pipeline import distributed
-from pipeline.checkpoint.language_model import language_model
-from pipeline.checkpoint.reader import read_weights
-from pipeline.checkpoint.store import TOKENIZER, open_checkpoint
-from pipeline.complete import TASK_SPLITS, made_from, result_of
+from pipeline.complete import made_from, result_of
 from pipeline.config.schema import FinetuneConfig
-from pipeline.distributed import on_main
-from pipeline.finetune.heads import Classifier
-from pipeline.finetune.task import Examples, Task
+from pipeline.distributed import World, on_main
+from pipeline.finetune.examples import Split, TrainSamples
+from pipeline.finetune.heads import TaskModel
+from pipeline.finetune.metrics import measure, with_floors
+from pipeline.finetune.order import LengthGroups
+from pipeline.finetune.origin import TASK, Origin, start_weights
+from pipeline.finetune.scores import gather_scores
+from pipeline.finetune.task import Task
 from pipeline.model.sizes import parameter_count
 from pipeline.tracking import DatasetInput
 from pipeline.train.engine import Engine
 from pipeline.train.job import Job
-from pipeline.train.metrics import classification
+from pipeline.train.metrics import labelled
 from pipeline.train.session import join, run_job, say_on
-from pipeline.train.validation import validate
 from pipeline.train.zero_engine import ZeroEngine
+
+TRAIN, VALIDATION = "train", "validation"
+
+
+def outputs_of(task: Task) -> int:
+    """Outputs of the head: one for each class, or a single one that scores an example or a candidate."""
+    return len(task.labels) or 1
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """What a checkpoint records of the task that its head is for."""
+    return {"name": task.name, "kind": task.kind, "target": task.target, "labels": task.labels}
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Fine-tune, or continue, or recognise as complete; returns the content of `result.json`.
 
     Raises:
-        UserError: the checkpoint, the task or a setting cannot be used.
+        UserError: what to start from, the task or a setting cannot be used.
         RunEnd: the run ended early.
     """
     done = result_of(config)
@@ -39,44 +51,16 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     world = join(config)
     config.parallel.check_ranks(config.precision, world.size, world.device.type)
     say = say_on(world)
-    folder, manifest = on_main(world, lambda: open_checkpoint(config.init.checkpoint))
-    tokenizer = Tokenizer.load(str(folder / TOKENIZER))
-    task = Task.load(config.task.path)
-    shape, vocab_size = language_model(manifest, config.task.dropout, "init.checkpoint")
-    sets = {
-        split: Examples(
-            task.splits[split],
-            task.labels,
-            tokenizer,
-            shape.sequence_length,
-            config.run.seed if split == "train" else None,
-            task.digest,
-        )
-        for split in TASK_SPLITS
-    }
-    pretrained = config.init.weights == "pretrained"
-    module = Classifier(shape, vocab_size, len(task.labels), config.task.aux_lm, config.task.dropout, config.kernels)
-    module.start_from(read_weights(folder, manifest) if pretrained else None, config.run.seed)
-    units = math.ceil(config.train.epochs * len(sets["train"]))
-    say(
-        f"{config.run.name}: {config.task.name}, {len(task.labels)} labels, {config.init.weights} weights; "
-        + ", ".join(f"{split} {len(examples):,}" for split, examples in sets.items())
-        + f" examples ({sum(examples.truncated for examples in sets.values())} cut to "
-        f"{shape.sequence_length} tokens); {math.ceil(units / config.train.global_batch):,} steps of "
-        f"{config.train.global_batch}"
-    )
-    upstream = {"pretrain": manifest.digest} if pretrained else {}
-    job = Job(
-        kind="finetune",
-        tokenizer=store.read_bytes(str(folder / TOKENIZER)),
-        model={**manifest.model, "dropout": config.task.dropout, "classes": len(task.labels)},
-        samples=sets["train"],
-        validation=sets["validation"],
-        units=units,
-        metrics=classification,
-        lineage={**manifest.lineage, **upstream, "task": task.digest},
-        parameters=parameter_count(shape, vocab_size),
-    )
+    origin = on_main(world, lambda: Origin.open(config.init.checkpoint, config.task.dropout))
+    task = on_main(world, lambda: Task.load(config.task, say))
+    tokenizer = Tokenizer(origin.tokenizer, str(origin.folder))
+    length = origin.shape.sequence_length
+    splits = {name: Split(task, name, tokenizer, length) for name in task.splits}
+    module = _module(config, origin, task)
+    units = math.ceil(config.train.epochs * len(splits[TRAIN]))
+    for line in _announced(config, origin, task, splits, units):
+        say(line)
+    job = _job(config, origin, task, splits, units)
     result = run_job(
         config,
         lambda: ZeroEngine(module, config, world),
@@ -84,32 +68,121 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
         world,
         made_from=made_from(config),
         params={
+            "task.kind": task.kind,
             "task.labels": len(task.labels),
-            "task.train_examples": len(sets["train"]),
+            "task.train_examples": len(splits[TRAIN]),
             "parallel.world_size": world.size,
         },
         inputs=[
-            DatasetInput(f"{config.task.name}/{split}", task.digest, config.task.path, context)
-            for split, context in (("train", "training"), ("validation", "validation"), ("test", "evaluation"))
+            DatasetInput(
+                f"{config.task.name}/{name}",
+                task.digest,
+                task.where,
+                {TRAIN: "training", VALIDATION: "validation"}.get(name, "evaluation"),
+            )
+            for name in splits
         ],
-        after=lambda engine: _test(engine, sets["test"], task, config),
+        after=lambda engine: _test(engine, splits, task, config),
     )
-    metrics = result["metrics"]
-    say(
-        f"{config.run.name}: test accuracy {metrics['test/accuracy']:.4f} +- {metrics['test/stderr']:.4f} "
-        f"({len(sets['test']):,} examples; the most frequent label alone gives {metrics['test/majority']:.4f})"
-    )
+    _tell(result, task, splits, config, world)
     distributed.shutdown()
     return result
 
 
-def _test(engine: Engine, test: Examples, task: Task, config: FinetuneConfig) -> dict[str, float]:
-    """Accuracy on the test set with its standard error sqrt(p (1 - p) / n); collective."""
-    metrics = classification(validate(engine, test, config.train.micro_batch))
-    accuracy = metrics["accuracy"]
-    return {
-        "test/loss": metrics["loss"],
-        "test/accuracy": accuracy,
-        "test/stderr": math.sqrt(accuracy * (1 - accuracy) / len(test)),
-        "test/majority": task.majority("test"),
+def _module(config: FinetuneConfig, origin: Origin, task: Task) -> TaskModel:
+    module = TaskModel(
+        origin.shape,
+        origin.vocab_size,
+        task.kind,
+        task.target,
+        outputs_of(task),
+        config.task.aux_lm,
+        config.task.dropout,
+        config.kernels,
+    )
+    module.start_from(start_weights(origin, config.init), config.run.seed)
+    return module
+
+
+def _announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
+    """What people are told before the first step."""
+    layers = config.init.transfer_layers
+    start = f"{config.init.weights} weights" + (f" ({layers} layers)" if layers is not None else "")
+    asked = f"{len(task.labels)} labels" if task.labels else {"score": "a score"}.get(task.target, "a choice")
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+    lines = [
+        f"{config.run.name}: {task.name} ({task.kind}, {asked}) from {start} of {origin.folder}; {sizes} examples; "
+        f"{math.ceil(units / config.train.global_batch):,} steps of {config.train.global_batch}"
+    ]
+    cut = {name: int(split.encoded.cut.sum()) for name, split in splits.items() if split.encoded.cut.any()}
+    if cut:
+        shares = ", ".join(f"{name} {count:,} ({100 * count / len(splits[name]):.1f} %)" for name, count in cut.items())
+        lines.append(f"examples cut to a context of {origin.shape.sequence_length} tokens: {shares}")
+    return lines
+
+
+def _job(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> Job:
+    train, batch = splits[TRAIN], config.train
+    order = LengthGroups(train.encoded.lengths, config.run.seed, batch.global_batch, batch.length_group)
+    language = config.task.aux_lm > 0
+    facts: dict[str, object] = {
+        "task": task.digest,
+        "length": origin.shape.sequence_length,
+        "seed": config.run.seed,
+        "length_group": batch.length_group,
+        "language": language,
     }
+    every = config.validation.epochs
+    return Job(
+        kind="finetune",
+        tokenizer=origin.tokenizer,
+        model={**origin.shape.facts(origin.vocab_size), TASK: task_facts(task)},
+        samples=TrainSamples(train, order, language, facts),
+        validate=lambda engine: _measured(engine, splits[VALIDATION], task, config),
+        units=units,
+        metrics=labelled,
+        lineage={**(origin.lineage if config.init.transfers else {}), "task": task.source},
+        parameters=parameter_count(origin.shape, origin.vocab_size),
+        validate_every=max(1, round(every * len(train) / batch.global_batch)) if every is not None else None,
+        selects=task.metrics[0],
+        result=config.validation.select,
+    )
+
+
+def _measured(engine: Engine, split: Split, task: Task, config: FinetuneConfig) -> dict[str, float]:
+    """Loss and metrics of a whole split; collective."""
+    width = split.encoded.most_rows if task.kind == "choice" else outputs_of(task)
+    scores = gather_scores(engine, split.encoded, width, config.train.micro_batch)
+    return measure(scores, split.labels, task.target, task.metrics)
+
+
+def _test(engine: Engine, splits: dict[str, Split], task: Task, config: FinetuneConfig) -> dict[str, float]:
+    """Metrics of every test set; collective."""
+    found: dict[str, float] = {}
+    for name, split in splits.items():
+        if name in (TRAIN, VALIDATION):
+            continue
+        metrics = with_floors(task, name, _measured(engine, split, task, config))
+        found |= {f"{name}/{metric}": value for metric, value in metrics.items()}
+    return found
+
+
+def _tell(result: dict[str, Any], task: Task, splits: dict[str, Split], config: FinetuneConfig, world: World) -> None:
+    """Say what came out."""
+    say, metrics, headline = say_on(world), result["metrics"], task.metrics[0]
+    which = f"{config.validation.select} checkpoint"
+    if "best/step" in metrics:
+        say(
+            f"{config.run.name}: best validation {headline} {metrics[f'best/{headline}']:.4f} at step "
+            f"{metrics['best/step']:,}; tested is the {which}, {result['checkpoint']}"
+        )
+    for name, split in splits.items():
+        if name in (TRAIN, VALIDATION):
+            continue
+        shown = []
+        for metric in task.metrics:
+            spread = f" +- {metrics[f'{name}/stderr']:.4f}" if metric == "accuracy" else ""
+            shown.append(f"{metric} {metrics[f'{name}/{metric}']:.4f}{spread}")
+        floor = metrics.get(f"{name}/majority")
+        chance = f"; the most frequent label alone gives {floor:.4f}" if floor is not None else ""
+        say(f"{config.run.name}: {name} {', '.join(shown)} ({len(split):,} examples{chance})")

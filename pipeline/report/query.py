@@ -31,6 +31,8 @@ INNER_STAGES = (
 """Steps inside the two deduplications."""
 
 CURVES = ("train/loss", "val/loss", "val/accuracy", "perf/tokens_per_s")
+BEST = "best/"
+"""Prefix of the metrics of a run's best checkpoint."""
 _PAGE = 200
 
 
@@ -66,6 +68,12 @@ class RunView:
     def init(self) -> str:
         """Of a fine-tuning run: "pretrained" or "random" initial weights."""
         return self.params.get("init.weights", "unknown")
+
+    @property
+    def headline(self) -> str:
+        """Of a fine-tuning run: the metric by which it selects."""
+        found = [name.removeprefix(BEST) for name in self.metrics if name.startswith(BEST)]
+        return next((name for name in found if name != "step"), "accuracy")
 
     @property
     def tokens_per_second(self) -> float | None:

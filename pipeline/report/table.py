@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from pipeline.report.origins import ancestors, edges
-from pipeline.report.query import Comparison, RunView, is_inner
+from pipeline.report.query import BEST, Comparison, RunView, is_inner
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG, MADE_TAGS, run_id_tag, upstream_of
 
@@ -36,6 +37,10 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     left: int = 1
+
+
+SHARES = ("accuracy", "f1")
+"""Metrics that are shares of something; the others are correlations."""
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -111,24 +116,28 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
 
 
 def finetune_table(runs: Sequence[RunView]) -> Table:
-    """Fine-tuning runs, from pretrained and from random weights."""
-    columns = ["run", "initial weights", "best val accuracy", "test accuracy", "majority class", "train loss (nats)"]
+    """Fine-tuning runs with the metric that each selects by, from pretrained and from random weights."""
+    columns = ["run", "task", "initial weights", "metric", "best validation", "test", "majority class", "train loss"]
     rows = []
     for run in runs:
-        best = max((value for _, value in run.curves.get("val/accuracy", [])), default=run.metrics.get("val/accuracy"))
+        metric, curve = run.headline, run.curves.get("val/accuracy", [])
+        share = percent if metric in SHARES else partial(number, digits=3)
+        best = max((value for _, value in curve), default=None) if metric == "accuracy" else None
         rows.append(
             [
                 run.name,
+                run.params.get("task.name", NONE),
                 run.init,
-                percent(best),
-                percent(run.metrics.get("test/accuracy")),
+                metric,
+                share(run.metrics.get(f"{BEST}{metric}", best)),
+                share(run.metrics.get(f"test/{metric}")),
                 percent(run.metrics.get("test/majority")),
                 number(run.metrics.get("train/loss"), 3),
                 *_state(run, runs),
                 short(run.run_id),
             ]
         )
-    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=2)
+    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=4)
 
 
 def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Table:

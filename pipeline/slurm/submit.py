@@ -19,7 +19,8 @@ from typing import Any
 
 from data_prep import __version__, configfile, store
 from data_prep.errors import CorruptFile, UserError, to_write_in
-from pipeline.chain import HOME, ChainConfig, Step
+from pipeline.chain import ChainConfig, Step
+from pipeline.commands import HOME
 from pipeline.slurm import queue
 from pipeline.slurm.options import SbatchConfig
 from pipeline.slurm.queue import Job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.tracking.uri import reason, shown
@@ -24,6 +25,7 @@ class Follower:
         self._stop = threading.Event()
         self._complete = False
         self._last_error = "it did not answer in time"
+        _import_polars()
         self._thread = threading.Thread(target=self._follow, name="mlflow-follower", daemon=True)
         self._thread.start()
 
@@ -66,6 +68,12 @@ class Follower:
                 return
             wait = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1] if failures else PERIOD_SECONDS
             self._stop.wait(wait)
+
+
+def _import_polars() -> None:
+    """Now, where it is installed: mlflow loads it on the thread, and scikit-learn fails on a half-loaded one."""
+    with suppress(ImportError):
+        import polars  # noqa: F401
 
 
 def _say(line: str) -> None:

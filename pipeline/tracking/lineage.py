@@ -6,6 +6,7 @@ A run that makes something carries its digest (tag "digest"); a run that uses it
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import subprocess
@@ -18,6 +19,10 @@ DATASET_DIGEST_TAG = "dataset_digest"
 TASK_DIGEST_TAG = "task_digest"
 MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG, TASK_DIGEST_TAG)
 """Tags under which a run names what it made."""
+PARENT_TAG = "parent_uid"
+"""Tag that holds the `run_uid` of the experiment that a run is part of."""
+PARENT_VARIABLE = "WEBTEXT_PARENT_RUN"
+"""Environment variable by which an experiment tells its runs."""
 MODEL_STAGES = ("pretrain", "finetune")
 """Stages whose checkpoints are logged models, under the digest that later stages name."""
 _PREFIX, _RUN_ID = "upstream.", ".run_id"
@@ -44,8 +49,11 @@ def run_id_tag(stage: str) -> str:
 
 
 def environment_tags() -> dict[str, str]:
-    """Host, Python, package versions and, where the code is a git checkout, its commit ("+changed" if edited)."""
+    """Host, Python, package versions, the commit where the code is a git checkout ("+changed" if edited), and the
+    experiment that asked for the run."""
     tags = {"host": socket.gethostname(), "version.python": platform.python_version()}
+    if PARENT_VARIABLE in os.environ:
+        tags[PARENT_TAG] = os.environ[PARENT_VARIABLE]
     for package in _PACKAGES:
         try:
             tags[f"version.{package}"] = metadata.version(package)

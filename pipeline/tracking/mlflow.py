@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 UID_TAG = "run_uid"
 STEP_METRIC = "progress/optimizer_step"
+_PARENT_RUN = "mlflow.parentRunId"  # by which MLflow's pages nest runs
 EVALUATION = "evaluate"
 """The stage whose scores are also those of the model that it was made from."""
 _BATCH_OTHERS = 100  # params or tags: the REST API's limit for one log_batch
@@ -175,6 +176,10 @@ class Mirror:
         # MLflow's params never change; a resume with another setting shows as a tag.
         tags.update({metric_key(f"changed.{k}"): v for k, v in params.items() if bound.params.get(k, v) != v})
         tags.update(self._upstream(client, bound, tags))
+        if lineage.PARENT_TAG in tags and _PARENT_RUN not in bound.tags:
+            parent = find_run(client, bound.experiment_id, {UID_TAG: tags[lineage.PARENT_TAG]})
+            if parent is not None:
+                tags[_PARENT_RUN] = str(parent.info.run_id)
         new_params = [Param(k, v) for k, v in params.items() if k not in bound.params]
         new_tags = [RunTag(k, v) for k, v in tags.items() if bound.tags.get(k) != v]
         for i in range(0, max(len(new_params), len(new_tags)), _BATCH_OTHERS):

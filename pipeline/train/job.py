@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.config.schema import BatchRampConfig
 from pipeline.data.batches import Samples
-from pipeline.train.validation import FixedSet
+from pipeline.train.engine import Engine
 
 if TYPE_CHECKING:
     from pipeline.train.samples import TextSamples
@@ -26,9 +26,9 @@ class Job:
         tokenizer: content of the tokenizer.json that the token ids refer to.
         model: shape of the model, `vocab_size` included.
         samples: the training samples.
-        validation: the validation set.
+        validate: metrics of the validation set; collective.
         units: tokens or examples to train on, rounded up to whole steps.
-        metrics: how sums become metrics, for training and validation alike.
+        metrics: how the sums of a training step become metrics.
         lineage: stage name -> digest of everything the weights come from.
         parameters: of the model, for what its checkpoints will take.
         batch_ramp: smaller batches at the beginning.
@@ -36,13 +36,16 @@ class Job:
         allow_changed: go on from a checkpoint of other data if the fingerprint of these samples begins with this.
         flops_per_unit: MFU convention -> FLOPs of forward and backward pass for one unit.
         texts: text samples of the model.
+        validate_every: steps between validations, instead of the setting.
+        selects: validation metric, the higher the better, whose best checkpoint is kept as `best`.
+        result: which checkpoint is what the run made.
     """
 
     kind: str
     tokenizer: bytes
     model: dict[str, Any]
     samples: Samples
-    validation: FixedSet
+    validate: Callable[[Engine], dict[str, float]]
     units: int
     metrics: Metrics
     lineage: dict[str, str]
@@ -52,3 +55,6 @@ class Job:
     allow_changed: str | None = None
     flops_per_unit: Mapping[str, float] = field(default_factory=dict)
     texts: TextSamples | None = None
+    validate_every: int | None = None
+    selects: str | None = None
+    result: Literal["last", "best"] = "last"

@@ -23,10 +23,11 @@ def language_model(sums: Sums, tokens_per_byte: float) -> dict[str, float]:
     }
 
 
-def classification(sums: Sums) -> dict[str, float]:
-    """Task loss (nats per example) and accuracy.
+def labelled(sums: Sums) -> dict[str, float]:
+    """Loss of a task per example, accuracy where classes are asked for, and language-model loss where there is one.
 
     Args:
-        sums: `task_nll`, `correct` and `examples`.
+        sums: `task_loss` and `examples`; perhaps `correct` and `lm_loss` (nats per token, averaged in each example).
     """
-    return {"loss": sums["task_nll"] / sums["examples"], "accuracy": sums["correct"] / sums["examples"]}
+    names = {"task_loss": "loss", "correct": "accuracy", "lm_loss": "lm_loss"}
+    return {shown: sums[name] / sums["examples"] for name, shown in names.items() if name in sums}

@@ -139,7 +139,8 @@ def run_job(
         made_from: digest of what the run reads.
         params: facts for the tracker beside the settings.
         inputs: datasets for the tracker.
-        after: run on every rank when training has ended (a test set, say); its metrics join the result.
+        after: run on every rank when training has ended (a test set, say), with what the run made in the engine; its
+            metrics join the result.
 
     Returns:
         The content of `result.json`.
@@ -183,7 +184,8 @@ def _run(
     kept = config.checkpoint
     checkpoints = CheckpointStore(run.checkpoints, kept.keep_last, kept.milestone)
     upload = store.join(kept.upload, config.run.name) if kept.upload is not None else None
-    on_main(world, lambda: check_disk(run.path, job.parameters, kept.keep_last + 1 - len(checkpoints.steps())))
+    most = kept.keep_last + 1 + (job.selects is not None)
+    on_main(world, lambda: check_disk(run.path, job.parameters, most - len(checkpoints.steps())))
     until = deadline(config.health, os.environ, psutil.Process().create_time())
     with StopRequests(run.path, until, looks=world.is_main) as requests:
         engine = build_engine()
@@ -192,15 +194,20 @@ def _run(
                 config, job, engine, world, run.path, checkpointer, open_tracker, say, attempt.watchdog, requests
             )
             final = trainer.run()
+            made = trainer.cursor.step
+            if job.result == "best" and trainer.best_step is not None:
+                made = trainer.best_step
+            if after is not None and made != trainer.cursor.step:
+                with attempt.watchdog.phase("loading the best checkpoint"):
+                    checkpointer.load_step(made)
     if after is not None:
         with attempt.watchdog.phase("the test set"):
             final = {**final, **after(engine)}
 
     def finish() -> dict[str, Any]:
-        newest = checkpoints.steps()[-1]
-        digest = CheckpointManifest.load(checkpoints.path(newest)).digest
+        digest = CheckpointManifest.load(checkpoints.path(made)).digest
         result = {
-            "checkpoint": str(checkpoints.path(newest)),
+            "checkpoint": str(checkpoints.path(made)),
             "checkpoint_digest": digest,
             "step": trainer.cursor.step,
             "consumed": trainer.cursor.consumed,

@@ -12,6 +12,9 @@ from pipeline.train.status import StepStatus
 from pipeline.train.stragglers import StragglerReport
 from pipeline.train.throughput import Meter
 
+SHOWN = ("loss", "accuracy", "lm_loss")
+"""Metrics of a training step that are logged."""
+
 
 class StepLog:
     """Writes the log line of a step, and gives its metrics.
@@ -47,7 +50,7 @@ class StepLog:
         """
         result, cursor, unit = status.result, status.read.cursor, self._job.samples.unit
         metrics = self._job.metrics(status.sums)
-        values = {f"train/{name}": value for name, value in metrics.items() if name in ("loss", "accuracy")}
+        values = {f"train/{name}": value for name, value in metrics.items() if name in SHOWN}
         values |= {"train/lr": lr, "train/grad_norm": status.grad_norm}
         values |= {f"train/grad_norm/{layer}": float(norm) for layer, norm in result.layer_norms.items()}
         values |= {"health/skipped_updates": len(health.skipped), "health/rollbacks": len(health.rollbacks)}

@@ -18,7 +18,7 @@ from pipeline.config.schema import EngineConfig
 from pipeline.data.order import key
 from pipeline.data.prefetch import Prefetcher
 from pipeline.data.skip import merged
-from pipeline.distributed import World, together
+from pipeline.distributed import World, on_main, together
 from pipeline.exit_codes import ExitCode, RunEnd, end_of
 from pipeline.tracking import Tracker
 from pipeline.train.attempts import Beat, Heartbeat
@@ -31,12 +31,12 @@ from pipeline.train.job import Job
 from pipeline.train.layer_norms import LayerWatcher
 from pipeline.train.profile import ProfileWindow
 from pipeline.train.schedule import learning_rate
+from pipeline.train.selection import Selection
 from pipeline.train.status import StatusExchange, StepStatus
 from pipeline.train.step_log import StepLog
 from pipeline.train.stopping import REASONS, StopRequests
 from pipeline.train.stragglers import StragglerReport
 from pipeline.train.throughput import Meter, peak_of
-from pipeline.train.validation import validate
 from pipeline.train.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Trainer:
         self._stop: str | None = None
         self._final: dict[str, float] | None = None
         self._saved = -1
+        self._selection = Selection(job.selects)
         self.cursor = Cursor(0, 0, 0, merged(job.skip))
 
     def run(self) -> dict[str, float]:
@@ -123,6 +124,7 @@ class Trainer:
         self._announce()
         fresh = not self._resume()
         self.cursor = self._guard.begin(self.cursor, fresh)
+        self._select(self._earlier_validations(fresh))
         if self._world.is_main:
             tracker = self._tracker = self._open_tracker(self.cursor.step)
             self._heartbeat = Heartbeat(self._run_dir)
@@ -139,7 +141,12 @@ class Trainer:
             raise
         if self._heartbeat is not None:
             self._heartbeat.close()
-        return metrics
+        return {**metrics, **self._selection.metrics()}
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the best validation metric, if the job selects by one."""
+        return self._selection.best
 
     @property
     def tracker(self) -> Tracker | None:
@@ -194,7 +201,8 @@ class Trainer:
             for read in self._meter.waiting_for(upcoming):
                 step = read.cursor.step
                 lr = learning_rate(read.cursor.consumed, config.optimizer.lr, config.schedule, whole)
-                log, check = self._due(step, config.train.log_every), self._due(step, config.validation.every)
+                log = self._due(step, config.train.log_every)
+                check = self._due(step, self._job.validate_every or config.validation.every)
                 write = self._texts is not None and self._due(step, self._texts.config.every)
                 save |= self._due(step, config.checkpoint.every)
                 self._step(read, lr, log, profiler)
@@ -205,6 +213,7 @@ class Trainer:
                     self._log_step(lr)
                 if check:
                     self._final = self._validate()
+                    save |= self._is_best(self._final)
                 if write and self._texts is not None:
                     self._write_texts(self._texts)
                 # Between updates that were left out it would be a checkpoint whose next steps are bad.
@@ -258,6 +267,7 @@ class Trainer:
             self._checkpointer.load(folder, manifest)
             self._list_checkpoints()
         at = manifest.cursor
+        self._select(self._selection.at(at.step))
         self.cursor = self._guard.went_back(now, Cursor(at.step, at.samples, at.consumed, now.skip), reason)
         line = f"{reason}: back to step {at.step} ({folder}), samples {at.samples:,} to {now.samples - 1:,} are skipped"
         self._say(f"WARNING: step {now.step}: {line}")
@@ -296,13 +306,38 @@ class Trainer:
 
     def _validate(self, log: bool = True) -> dict[str, float]:
         with self._aside("validation"):
-            sums = validate(self._engine, self._job.validation, self._config.train.micro_batch)
-        metrics = {f"val/{name}": value for name, value in self._job.metrics(sums).items()}
+            found = self._job.validate(self._engine)
+        metrics = {f"val/{name}": value for name, value in found.items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         self._say(f"step {self.cursor.step}  validation: {shown}")
         if self._tracker is not None and log:
             self._tracker.log(metrics, self.cursor.step, self.cursor.consumed)
         return metrics
+
+    def _earlier_validations(self, fresh: bool) -> Selection:
+        """What an earlier start of the run selected until the checkpoint from which it goes on."""
+        none = Selection(self._job.selects)
+        if fresh or self._job.selects is None:
+            return none
+        before = on_main(self._world, lambda: Selection.load(self._run_dir, self._job.selects)).at(self.cursor.step)
+        there = before.where(on_main(self._world, self._checkpointer.steps))
+        if there.best != before.best:
+            self._say(f"WARNING: the best checkpoint, of step {before.best}, is gone; it is selected among the others")
+        return there
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """Whether this step is to be kept as the best so far."""
+        if self._job.selects is None or not (self._guard.sound or self.cursor.step == self.total_steps):
+            return False
+        self._select(self._selection.with_value(self.cursor.step, metrics[f"val/{self._job.selects}"]))
+        return self._selection.best == self.cursor.step
+
+    def _select(self, selection: Selection) -> None:
+        self._selection = selection
+        if self._job.selects is not None:
+            if self._world.is_main:
+                selection.save(self._run_dir)
+            self._checkpointer.select(selection.best)
 
     def _write_texts(self, texts: TextSamples) -> None:
         with self._aside("text samples"):

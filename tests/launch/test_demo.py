@@ -20,7 +20,8 @@ from small_chain import CONFIGS
 
 from data_prep.configfile import load
 from data_prep.errors import UserError
-from pipeline.chain import ChainConfig, _with_free_port, steps
+from pipeline.chain import ChainConfig, steps
+from pipeline.commands import with_free_port
 from pipeline.launcher import DEEPSPEED_PORT
 
 
@@ -107,8 +108,8 @@ def test_deepspeed_gets_another_port_where_its_own_is_taken() -> None:
         with contextlib.suppress(OSError):  # somebody else has it: as good
             taken.bind(("", DEEPSPEED_PORT))
             taken.listen()
-        assert _with_free_port(plain)[:2] == ("bin/deepspeed", "--master_port")
-        assert _with_free_port(("python", "x.py")) == ("python", "x.py")
+        assert with_free_port(plain)[:2] == ("bin/deepspeed", "--master_port")
+        assert with_free_port(("python", "x.py")) == ("python", "x.py")
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

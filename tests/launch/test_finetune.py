@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands import config_file, run
+from finetuned import write_finetuned
 from harness import ranks
 from small_model import finetune_config, pretrain_config, write_task
 
@@ -14,6 +15,17 @@ def test_help_has_examples(tmp_path: Path) -> None:
     done = run("python", "finetune", "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "init.weights=random run.name=from-scratch" in done.stdout
+
+
+def test_a_look_at_the_task_trains_nothing(tmp_path: Path) -> None:
+    checkpoint, _ = write_finetuned(tmp_path / "before", "classification", labels=["no", "yes"])
+    write_task(tmp_path / "task")
+    config = config_file(tmp_path / "config.yaml", finetune_config(checkpoint, tmp_path / "task", tmp_path / "runs"))
+    done = run("python", "finetune", config, "--explore", str(tmp_path / "task.html"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"warnings; {tmp_path / 'task.html'}")
+    assert "<html" in (tmp_path / "task.html").read_text()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_missing_checkpoint_is_one_line_and_exit_code_2(tmp_path: Path) -> None:

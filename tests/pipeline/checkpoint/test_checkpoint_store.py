@@ -11,6 +11,7 @@ from data_prep.errors import CorruptFile, UserError
 from pipeline.checkpoint import language_model
 from pipeline.checkpoint.disk import flush
 from pipeline.checkpoint.store import (
+    BEST,
     LATEST,
     MANIFEST,
     STATE,
@@ -72,6 +73,25 @@ def test_what_is_uploaded_now_is_dropped_later(checkpoints: CheckpointStore) -> 
     assert checkpoints.steps() == [2, 6, 8]
     assert checkpoints.pin([]) == []
     assert checkpoints.steps() == [6, 8]
+
+
+def test_the_best_is_kept_until_a_better_one_is_written(checkpoints: CheckpointStore) -> None:
+    checkpoints.select(2)
+    assert checkpoints.best is None
+    for step in (2, 4, 6, 8):
+        save(checkpoints, step)
+    assert (checkpoints.best, checkpoints.steps()) == (2, [2, 6, 8])
+    assert (checkpoints.folder / BEST).resolve() == checkpoints.path(2)
+    checkpoints.select(10)
+    assert (checkpoints.best, checkpoints.steps()) == (2, [2, 6, 8])
+    save(checkpoints, 10)
+    assert (checkpoints.best, checkpoints.steps()) == (10, [8, 10])
+    again = CheckpointStore(checkpoints.folder, keep_last=1)  # as behind a restart from step 8
+    again.select(8)
+    assert again.best == 8
+    again.select(None)
+    save(again, 9)
+    assert (again.best, again.steps()) == (None, [9])
 
 
 def test_a_new_checkpoint_is_never_the_one_that_is_dropped(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ FILES = [
     (kind, path)
     for kind in SCHEMAS
     for path in sorted((CONFIGS / kind).rglob("*.yaml"))
-    if not path.name.startswith("base-")  # what several files share, no run in itself
+    if not path.stem.startswith("base")  # what several files share, no run in itself
 ]
 
 

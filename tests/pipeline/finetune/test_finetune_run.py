@@ -5,19 +5,30 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import transformers
 from dying import killed_in_step
 from harness import outcomes, ranks
 from run_folder import assert_same_run, checkpoint_weights, metrics, weights
-from small_model import finetune_config, write_rows, write_task
+from small_model import finetune_config, tokenizer_bytes, write_rows, write_task
 
 from data_prep.errors import UserError
+from data_prep.tokenizer import Tokenizer
 from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.pieces import state_file
 from pipeline.checkpoint.store import CheckpointManifest
+from pipeline.config.schema import FinetuneConfig
+from pipeline.finetune.metrics import measure
+from pipeline.finetune.origin import body_of
+from pipeline.finetune.predict import Predictor
 from pipeline.finetune.run import finetune
+from pipeline.finetune.task import Task
+from pipeline.model.hf import weights_to_hf
+from pipeline.train.selection import Selection
 
 
 @pytest.fixture(scope="module")
@@ -27,53 +38,107 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def learned(pretrained: Path, task: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FinetuneConfig, Any]:
+    """A run of 48 steps that learns an easy task long before it ends, and its result."""
+    folder = tmp_path_factory.mktemp("learned")
+    config = finetune_config(pretrained, task, folder, train={"epochs": 8}, validation={"every": 4})
+    return config, ranks(1, finetune, config)[0]
+
+
 def test_a_killed_fine_tuning_goes_on_exactly(pretrained: Path, task: Path, tmp_path: Path) -> None:
     """12 steps at once equal 12 steps with a SIGKILL in the tenth, behind the checkpoint of the eighth."""
 
-    def config(name: str) -> object:
-        return finetune_config(pretrained, task, tmp_path / name, task={"dropout": 0.1}, parallel={"zero_stage": 3})
+    def config(name: str) -> FinetuneConfig:
+        return finetune_config(
+            pretrained,
+            task,
+            tmp_path / name,
+            task={"dropout": 0.1},
+            train={"length_group": 3},
+            validation={"every": 3},
+            parallel={"zero_stage": 3},
+        )
 
     whole, _ = ranks(2, finetune, config("whole"))
-    _, killed = outcomes(2, killed_in_step, config("cut"), 10, 1)
+    _, killed = outcomes(2, killed_in_step, config("cut"), 11, 1)
     assert killed.exit_code == -signal.SIGKILL
     first, _ = outcomes(2, finetune, config("cut"))
-    assert "resumed at step 8" in first.output
+    assert any(f"resumed at step {step}" in first.output for step in (8, 9)), first.output
     assert first.value["metrics"] == whole["metrics"]
     assert whole["step"] == 12  # 2 epochs of 48 examples, 8 a step
     assert_same_run(tmp_path / "whole" / "finetune", tmp_path / "cut" / "finetune")
+    for name in ("whole", "cut"):
+        selection = Selection.load(tmp_path / name / "finetune", "accuracy")
+        assert [step for step, _ in selection.values] == [3, 6, 9, 12]
+        assert (tmp_path / name / "finetune" / "checkpoints" / "best").resolve().name == (
+            f"step_{whole['metrics']['best/step']:08d}"
+        )
 
 
-def test_an_easy_task_is_learned(pretrained: Path, task: Path, tmp_path: Path) -> None:
-    config = finetune_config(pretrained, task, tmp_path, train={"epochs": 8}, validation={"every": 1})
-    (found,) = ranks(1, finetune, config)
-    accuracies = [values["val/accuracy"] for _, _, values in metrics(tmp_path / "finetune") if "val/accuracy" in values]
-    assert accuracies[0] < 0.9
-    assert accuracies[-1] > 0.9
+def test_an_easy_task_is_learned_and_the_first_best_checkpoint_tested(learned: tuple[FinetuneConfig, Any]) -> None:
+    config, found = learned
+    run = Path(config.run.dir) / "finetune"
+    accuracies = {step: row["val/accuracy"] for step, _, row in metrics(run) if "val/accuracy" in row}
+    assert list(accuracies) == list(range(4, 49, 4))
+    assert accuracies[4] < 0.9
     result = found["metrics"]
+    best = max(accuracies, key=lambda step: (accuracies[step], -step))
+    assert best < 44
+    assert (result["best/step"], result["best/accuracy"]) == (best, accuracies[best])
+    assert found["checkpoint"].endswith(f"step_{best:08d}")
+    kept = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert kept == ["best", "latest", f"step_{best:08d}", "step_00000048"]
+    assert (run / "checkpoints" / "best").resolve() == Path(found["checkpoint"]).resolve()
+    assert result["val/accuracy"] == accuracies[48]
     assert result["test/accuracy"] > 0.9
     assert result["test/majority"] == pytest.approx(5 / 13)
-    manifest = CheckpointManifest.load(Path(found["checkpoint"]))
+
+
+def test_lineage_and_facts_of_the_checkpoint(learned: tuple[FinetuneConfig, Any], pretrained: Path) -> None:
+    manifest = CheckpointManifest.load(Path(learned[1]["checkpoint"]))
     upstream = CheckpointManifest.load(pretrained)
     assert manifest.kind == "finetune"
     assert manifest.lineage["pretrain"] == upstream.digest
     assert manifest.lineage["shards"] == upstream.lineage["shards"]
+    assert manifest.model["task"]["labels"] == ["cat", "dog", "river"]
     with pytest.raises(UserError, match="written by finetune"):
         language_model(manifest, 0.0, "init.checkpoint")
 
 
-def test_random_weights_are_another_start_without_the_lineage(pretrained: Path, task: Path, tmp_path: Path) -> None:
+def test_predictions_are_those_of_the_validation(learned: tuple[FinetuneConfig, Any]) -> None:
+    config, found = learned
+    task, predictor = Task.load(config.task), Predictor(found["checkpoint"], 4)
+    for split, prefix in (("validation", "best"), ("test", "test")):
+        examples = task.splits[split]
+        scores = predictor.scores(predictor.encode([one.texts for one in examples]))
+        labels = np.array([task.labels.index(str(one.label)) for one in examples])
+        own = measure(scores, labels, "label", ("accuracy",))
+        assert own["accuracy"] == found["metrics"][f"{prefix}/accuracy"]
+        if prefix == "test":
+            assert own["loss"] == pytest.approx(found["metrics"]["test/loss"], rel=1e-5)
+
+
+def test_the_last_checkpoint_where_it_is_selected(learned: tuple[FinetuneConfig, Any], tmp_path: Path) -> None:
+    """The same run again, with its folder, asks for the last instead."""
+    config, found = learned
+    shutil.copytree(Path(config.run.dir), tmp_path / "again", symlinks=True)
+    run = config.run.model_copy(update={"dir": str(tmp_path / "again")})
+    last = config.validation.model_copy(update={"select": "last"})
+    (other,) = ranks(1, finetune, config.model_copy(update={"run": run, "validation": last}))
+    assert other["checkpoint"].endswith("step_00000048")
+    assert other["metrics"]["best/step"] == found["metrics"]["best/step"]
+    assert other["metrics"]["test/loss"] != found["metrics"]["test/loss"]
+
+
+def barely(checkpoint: Path, task: Path, runs: Path, /, **changes: Any) -> FinetuneConfig:
     """With a rate of (nearly) nothing, what is saved is what was started from."""
+    return finetune_config(checkpoint, task, runs, optimizer={"lr": 1e-30}, train={"epochs": 0.1}, **changes)
+
+
+def test_random_weights_are_another_start_without_the_lineage(pretrained: Path, task: Path, tmp_path: Path) -> None:
     for name in ("pretrained", "random"):
-        config = finetune_config(
-            pretrained,
-            task,
-            tmp_path,
-            run={"name": name},
-            init={"weights": name},
-            optimizer={"lr": 1e-30},
-            train={"epochs": 0.1},
-        )
-        ranks(1, finetune, config)
+        ranks(1, finetune, barely(pretrained, task, tmp_path, run={"name": name}, init={"weights": name}))
     given = checkpoint_weights(pretrained)
     for name, value in given.items():
         kept = weights(tmp_path / "pretrained")[f"body.{name}"][: len(value)]
@@ -81,6 +146,50 @@ def test_random_weights_are_another_start_without_the_lineage(pretrained: Path, 
         if value.ndim > 1:
             assert not torch.allclose(weights(tmp_path / "random")[f"body.{name}"][: len(value)], value)
     assert "pretrain" not in CheckpointManifest.load(tmp_path / "random" / "checkpoints" / "latest").lineage
+
+
+def test_from_one_task_to_another(learned: tuple[FinetuneConfig, Any], tmp_path: Path) -> None:
+    """Sentiment to similarity: the body and the special tokens stay, the head is new."""
+    rows = [{"a": f"the cat {n}", "b": "a dog", "score": n % 5} for n in range(20)]
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path / "data" / f"{split}.jsonl", rows)
+    before = Path(learned[1]["checkpoint"])
+    table = {
+        "kind": "similarity",
+        "target": "score",
+        "files": {split: f"{split}.jsonl" for split in ("train", "validation", "test")},
+        "texts": ["a", "b"],
+        "label": "score",
+    }
+    own = {"name": "likeness", "path": None, "root": str(tmp_path / "data"), "table": table}
+    config = barely(before, tmp_path, tmp_path / "runs", task={**own, "cache": str(tmp_path / "cache")})
+    (found,) = ranks(1, finetune, config)
+    assert "test/pearson" in found["metrics"]
+    after, given = checkpoint_weights(Path(found["checkpoint"])), checkpoint_weights(before)
+    assert all(torch.equal(after[name], value) for name, value in given.items() if name.startswith("body."))
+    assert after["score.weight"].shape == (1, 32)
+    manifest = CheckpointManifest.load(Path(found["checkpoint"]))
+    assert manifest.lineage["finetune"] == CheckpointManifest.load(before).digest
+    assert manifest.model["task"]["kind"] == "similarity"
+
+
+def test_from_a_folder_of_hugging_face(task: Path, tmp_path: Path) -> None:
+    shape: dict[str, Any] = {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    theirs = transformers.OpenAIGPTLMHeadModel(
+        transformers.OpenAIGPTConfig(vocab_size=Tokenizer(tokenizer_bytes()).vocab_size, **shape)
+    )
+    theirs.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "tokenizer.json").write_bytes(tokenizer_bytes())
+    (found,) = ranks(1, finetune, barely(tmp_path / "theirs", task, tmp_path / "runs"))
+    manifest = CheckpointManifest.load(Path(found["checkpoint"]))
+    assert manifest.lineage.keys() == {"imported", "task"}
+    body = {
+        name.removeprefix("body."): value
+        for name, value in checkpoint_weights(Path(found["checkpoint"])).items()
+        if name.startswith("body.")
+    }
+    for name, value in weights_to_hf(body, body_of(manifest, 0.0, "here")[0]).items():
+        assert torch.equal(value[: len(theirs.state_dict()[name])], theirs.state_dict()[name]), name
 
 
 def test_validation_and_test_do_not_depend_on_the_number_of_ranks(pretrained: Path, task: Path, tmp_path: Path) -> None:
@@ -107,13 +216,13 @@ def test_bad_input_is_told_before_anything_is_written(pretrained: Path, task: Pa
     os.truncate(damaged / state_file(0), 99)
     bad_task = Path(shutil.copytree(task, tmp_path / "bad"))
     write_rows(bad_task / "validation.jsonl", [{"text": "a", "label": "horse"}])
-    for checkpoint, folder, message in (
-        (tmp_path / "nothing", task, "no checkpoint here"),
-        (damaged, task, "has 99 bytes, the manifest says"),
-        (pretrained, tmp_path / "no-task", "no such task file"),
-        (pretrained, bad_task, "validation has labels that train has not: ['horse']"),
+    for checkpoint, folder, init, message in (
+        (tmp_path / "nothing", task, {}, "no checkpoint here"),
+        (damaged, task, {}, "has 99 bytes, the manifest says"),
+        (pretrained, bad_task, {}, "validation has labels that train has not: 'horse'"),
+        (pretrained, task, {"transfer_layers": 3}, "the model has 2 blocks, fewer than 3"),
     ):
-        (one,) = outcomes(1, finetune, finetune_config(checkpoint, folder, tmp_path / "runs"))
+        (one,) = outcomes(1, finetune, finetune_config(checkpoint, folder, tmp_path / "runs", init=init))
         assert isinstance(one.error, UserError), one.trace
         assert message in str(one.error)
     assert not (tmp_path / "runs").exists()

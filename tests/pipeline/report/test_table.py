@@ -40,14 +40,21 @@ def test_an_unfinished_run_brings_a_column_for_the_status() -> None:
     assert [row["status"] for row in rows(table.pretrain_table(runs))] == ["FINISHED", "KILLED"]
 
 
-def test_finetuning_names_the_initial_weights_the_best_accuracy_and_the_floor() -> None:
-    first, second = rows(table.finetune_table([finetune_run("pretrained", 0.8), finetune_run("random", 0.55)]))
+def test_finetuning_names_task_initial_weights_and_metric_and_the_floor() -> None:
+    runs = [finetune_run("pretrained", 0.8), finetune_run("random", 0.55)]
+    likeness = {"best/step": 3, "best/pearson": 0.8125, "test/pearson": 0.75, "val/pearson": 0.5}
+    runs.append(dataclasses.replace(runs[0], params={"task.name": "sts-b"}, metrics=likeness))
+    first, second, third = rows(table.finetune_table(runs))
     assert (first["initial weights"], second["initial weights"]) == ("pretrained", "random")
-    assert (first["best val accuracy"], first["test accuracy"], first["majority class"]) == (
-        "85.0 %",
-        "80.0 %",
-        "20.0 %",
+    assert (first["metric"], first["best validation"], first["test"]) == ("accuracy", "85.0 %", "80.0 %")
+    assert first["majority class"] == "20.0 %"
+    assert (third["task"], third["metric"], third["best validation"], third["test"]) == (
+        "sts-b",
+        "pearson",
+        "0.812",
+        "0.750",
     )
+    assert third["majority class"] == "-"
 
 
 def test_evaluation_names_its_model_and_stands_beside_chance() -> None:

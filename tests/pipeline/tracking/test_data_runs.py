@@ -7,7 +7,8 @@ import pytest
 
 from data_prep.errors import CorruptFile, UserError
 from data_prep.manifest import FileRef, StageManifest, Totals
-from pipeline.finetune.task import Task
+from pipeline.config.schema import TaskConfig
+from pipeline.finetune.task import task_digest
 from pipeline.tracking.connection import connect
 from pipeline.tracking.data_runs import track_data
 from pipeline.tracking.runfolder import RunRecord
@@ -88,7 +89,9 @@ def test_a_token_dataset_and_a_labelled_task_are_found_by_the_digests_that_train
     make_stage(root, "shards", {}, Totals(1, 1))
     (root / "shards" / "manifest.json").write_text(json.dumps({"digest": "5" * 64}))
     run_dirs = track_data(root, None)
-    assert RunRecord.load(run_dirs["tasks"]).tags["task_digest"] == Task.load(str(labelled)).digest
+    assert RunRecord.load(run_dirs["tasks"]).tags["task_digest"] == task_digest(
+        TaskConfig(name="labelled", path=str(labelled))
+    )
     assert RunRecord.load(run_dirs["shards"]).tags["dataset_digest"] == "5" * 64
 
 

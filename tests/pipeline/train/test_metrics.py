@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipeline.train.metrics import classification, language_model
+from pipeline.train.metrics import labelled, language_model
 
 
 def test_language_model_metrics() -> None:
@@ -15,5 +15,7 @@ def test_a_huge_loss_does_not_overflow() -> None:
     assert math.isfinite(language_model({"nll": 1e6, "targets": 1}, 1.0)["ppl"])
 
 
-def test_classification_metrics() -> None:
-    assert classification({"task_nll": 6.0, "correct": 3, "examples": 4}) == {"loss": 1.5, "accuracy": 0.75}
+def test_metrics_of_labelled_examples() -> None:
+    sums = {"task_loss": 6.0, "correct": 3, "examples": 4, "lm_loss": 10.0}
+    assert labelled(sums) == {"loss": 1.5, "accuracy": 0.75, "lm_loss": 2.5}
+    assert labelled({"task_loss": 6.0, "examples": 4}) == {"loss": 1.5}

@@ -1,0 +1,1 @@
+"""Fixed features with a small model on top, beside fine-tuning."""
