@@ -14,6 +14,8 @@ from data_prep.shards import DatasetManifest
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
 from pipeline.data.sources import open_data
+from pipeline.evaluate.suite.compare import examples_digest
+from pipeline.evaluate.suite.sets import suite_digest
 from pipeline.runs import RunFolder
 
 TASK_SPLITS = ("train", "validation", "test")
@@ -86,6 +88,10 @@ def made_from(config: AnyConfig) -> str:
         inputs.append(choice_digest(config.choice.path))
     if config.harness is not None:
         inputs.append(harness_digest(config.harness.include_path))
+    if config.suite is not None:
+        inputs.append(suite_digest(config.suite))
+    if config.against is not None:
+        inputs.append(examples_digest(config.against))
     return store.digest(inputs)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from data_prep.configfile import Settings
+from pipeline.config.evaluate_suite import SuiteConfig
 from pipeline.config.fields import Positive
 from pipeline.config.run import RunConfig, TrackingConfig
 
@@ -59,6 +60,7 @@ class EvaluateConfig(Settings):
     Attributes:
         checkpoint: folder of a pretraining checkpoint.
         batch_size: windows per forward pass; it does not change the numbers.
+        against: folder of another evaluation run; tasks of the suite that both have scored are compared pair by pair.
     """
 
     run: RunConfig
@@ -67,4 +69,6 @@ class EvaluateConfig(Settings):
     perplexity: PerplexityConfig | None = None
     choice: ChoiceConfig | None = None
     harness: HarnessConfig | None = None
+    suite: SuiteConfig | None = None
+    against: str | None = None
     tracking: TrackingConfig = TrackingConfig()

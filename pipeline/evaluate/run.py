@@ -12,6 +12,10 @@ from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.choice import choice
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
+from pipeline.evaluate.suite.compare import compare
+from pipeline.evaluate.suite.run import described, score_suite
+from pipeline.evaluate.suite.sets import suite_digest
+from pipeline.evaluate.suite.show import show_comparison, show_scores
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
 from pipeline.tracking.uri import resolve_uri
@@ -30,8 +34,12 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
     if config.harness is not None:
         folder = config.harness.include_path
         inputs.append(DatasetInput("harness", harness_digest(folder), folder, "evaluation"))
+    if config.suite is not None:
+        inputs.append(DatasetInput("suite", suite_digest(config.suite), config.suite.root, "evaluation"))
     if not inputs:
-        raise UserError("nothing to evaluate", where="config", fix="give a perplexity:, choice: or harness: section")
+        raise UserError(
+            "nothing to evaluate", where="config", fix="give a perplexity:, choice:, harness: or suite: section"
+        )
     return inputs
 
 
@@ -92,9 +100,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             print(f"{config.run.name}: lm-evaluation-harness{limited}")
             for name, value in scores.items():
                 print(f"    {name}: {value:.4f}", flush=True)
+        more: dict[str, Any] = {}
+        if config.suite is not None:
+            found = score_suite(scorer, config.suite, run.path)
+            metrics |= {name: value for score in found for name, value in score.as_metrics().items()}
+            more["suite"] = described(config.suite, found)
+            show_scores(found, config.run.name, config.suite.limit)
+            if config.against is not None:
+                more["against"] = compare(str(run.path), more["suite"], config.against)
+                show_comparison(more["against"], config.against)
         tracker.log(metrics, manifest.cursor.step, manifest.cursor.consumed)
         tracker.set_final(metrics)
-        result = {"checkpoint": config.checkpoint, "checkpoint_digest": manifest.digest, "metrics": metrics}
+        result = {"checkpoint": config.checkpoint, "checkpoint_digest": manifest.digest, "metrics": metrics, **more}
         run.write_result(config, made_from(config), result)
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")
