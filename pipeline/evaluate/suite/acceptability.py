@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.progress import ProgressBar
 from pipeline.config.evaluate_suite import HeuristicTask
-from pipeline.evaluate.continuation import windows_from
-from pipeline.evaluate.model import Scorer, Window
+from pipeline.evaluate.continuation import score_continuations
+from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import bootstrap, matthews, proportion
 from pipeline.evaluate.suite.formats import Row, read_rows
 from pipeline.evaluate.suite.prompts import Questions, drawn
@@ -94,16 +93,6 @@ def _labels(name: str, rows: Sequence[Row]) -> list[bool]:
 
 
 def _mean_log_probabilities(scorer: Scorer, title: str, rows: Sequence[Row]) -> list[float]:
-    totals, counts = [0.0] * len(rows), [0] * len(rows)
-
-    def windows() -> Iterator[Window]:
-        for number, row in enumerate(rows):
-            ids = scorer.tokenizer.encode(str(row["sentence"]))
-            counts[number] = len(ids)
-            yield from windows_from(ids, 0, scorer.tokenizer.eot_id, scorer.sequence_length, number)
-
-    with ProgressBar(title, len(rows), "sentences") as bar:
-        for owner, nll in scorer.nll(windows()):
-            totals[owner] -= nll
-            bar.update(owner + 1)
-    return [total / max(1, count) for total, count in zip(totals, counts, strict=True)]
+    encoded = scorer.tokenizer.encode_batch([str(row["sentence"]) for row in rows])
+    found = score_continuations(scorer, ((ids, 0) for ids in encoded), title)
+    return [one.logprob / len(one.tokens) for one in found]

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from data_prep.progress import ProgressBar
 from pipeline.config.evaluate_suite import ChoiceTask, Normalization
-from pipeline.evaluate.continuation import continuation_ids, windows_from
-from pipeline.evaluate.model import Scorer, Window
+from pipeline.evaluate.continuation import Continuation, continuation_ids, score_continuations
+from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import proportion
 from pipeline.evaluate.suite.formats import Row
 from pipeline.evaluate.suite.prompts import Prompter, Questions, fitting
@@ -116,42 +115,35 @@ def _floors(rows: Sequence[Row]) -> dict[str, float]:
 def _ask(
     scorer: Scorer, task: ChoiceTask, prompter: Prompter, questions: Questions, count: int, seed: int
 ) -> list[_Question]:
-    """All questions scored. Windows are made as the scorer takes them: no set is in memory as tokens."""
+    """All questions scored. Prompts are made as they are scored: no set is in memory as tokens."""
     found: list[_Question] = []
-    owners: list[tuple[Answer, bool]] = []
-    tokenizer, length = scorer.tokenizer, scorer.sequence_length
+    tokenizer = scorer.tokenizer
 
-    def windows() -> Iterator[Window]:
+    def continuations() -> Iterator[Continuation]:
         for number in questions.asked:
             row = questions.pool[number]
             asked = [prompter.question(row, choice) for choice in row["choices"]]
             shots = prompter.shots(number, count, seed)
-            header = prompter.header
-            kept = fitting(tokenizer, header, shots, asked, length) if shots else []
-            question = _Question(number, [], len(kept), row["answer"])
-            found.append(question)
+            kept = fitting(tokenizer, prompter.header, shots, asked, scorer.sequence_length) if shots else []
+            before = prompter.header + "".join(kept)
+            answers = []
             for context, completion in asked:
-                before = header + "".join(kept) + context
-                ids, first = continuation_ids(tokenizer, before, completion)
+                ids, first = continuation_ids(tokenizer, before + context, completion)
                 scored = completion.strip()
-                answer = Answer(0.0, 0.0, len(ids) - first, len(scored), len(scored.encode()))
-                question.answers.append(answer)
-                yield from windows_from(ids, first, tokenizer.eot_id, length, _owner(owners, answer, False))
-                if task.answer_context is not None:
-                    ids, first = continuation_ids(tokenizer, task.answer_context, completion)
-                    yield from windows_from(ids, first, tokenizer.eot_id, length, _owner(owners, answer, True))
+                answers.append(Answer(0.0, 0.0, len(ids) - first, len(scored), len(scored.encode())))
+                yield ids, first
+            found.append(_Question(number, answers, len(kept), row["answer"]))
 
-    with ProgressBar(f"{prompter.name}, {count}-shot", len(questions.asked), "questions") as bar:
-        for owner, nll in scorer.nll(windows()):
-            answer, alone = owners[owner]
-            if alone:
-                answer.unconditional += nll
-            else:
-                answer.nll += nll
-            bar.update(len(found))
+    scores = score_continuations(scorer, continuations(), f"{questions.name}, {count}-shot")
+    nll = [-one.logprob for one in scores]
+    answers = [answer for question in found for answer in question.answers]
+    for answer, value in zip(answers, nll, strict=True):
+        answer.nll = value
+    if task.answer_context is not None:
+        alone = task.answer_context
+        texts = [prompter.question(row, choice)[1] for row in questions.rows for choice in row["choices"]]
+        pairs = (continuation_ids(tokenizer, alone, text) for text in texts)
+        scores = score_continuations(scorer, pairs, f"{questions.name}, answers alone")
+        for answer, one in zip(answers, scores, strict=True):
+            answer.unconditional = -one.logprob
     return found
-
-
-def _owner(owners: list[tuple[Answer, bool]], answer: Answer, alone: bool) -> int:
-    owners.append((answer, alone))
-    return len(owners) - 1

@@ -16,7 +16,7 @@ from pipeline.evaluate.suite.detokenize import Shares, detokenize
 SENTENCES = 20
 CHOICES = 10
 _BLANK = "XXXXX"
-_BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "``": '"', "''": '"', "`": "'"}
+_BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "`": "'"}
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"""(?<=[.!?])(["'”’)]*)\s+(?=["'“‘(]*[A-Z])""")
 _TITLE_END = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt)\.$")
@@ -65,15 +65,16 @@ def cbt_row(block: Sequence[str]) -> dict[str, Any]:
     if query.split().count(_BLANK) != 1:
         raise ValueError(f"the question has no single {_BLANK}")
     choices = [candidate for candidate in candidates.split("|") if candidate]
-    before, after = f" {query} ".split(f" {_BLANK} ")
-    return _row(_plain(" ".join(texts[:-1])), _plain(before), _plain(f"{_BLANK} {after}"), choices, answer)
+    before, after = _plain(query).split(_BLANK)
+    return _row(_plain(" ".join(texts[:-1])), before, after, choices, answer)
 
 
-def _row(context: str, before: str, blank_and_after: str, choices: Sequence[str], answer: str) -> dict[str, Any]:
+def _row(context: str, before: str, after: str, choices: Sequence[str], answer: str) -> dict[str, Any]:
+    """`lead` is the space before the blank, which belongs to the token that fills it."""
     return {
-        "context": context,
-        "before": f" {before}" if before else "",
-        "after": blank_and_after.removeprefix(_BLANK),
+        "context": f"{context} {before}".rstrip(),
+        "lead": "" if before and not before.endswith(" ") else " ",
+        "after": after,
         "choices": list(choices),
         "answer": list(choices).index(answer),
     }
@@ -81,7 +82,7 @@ def _row(context: str, before: str, blank_and_after: str, choices: Sequence[str]
 
 def _plain(text: str) -> str:
     words = " ".join(_BRACKETS.get(word, word) for word in text.split())
-    return detokenize(words, "penn", Shares())
+    return detokenize(words, "penn", Shares()).replace("``", '"').replace("''", '"')
 
 
 def plain_book(text: str) -> str:
@@ -119,10 +120,7 @@ def rows_of(text: str, type: Literal["name", "noun"], count: int = 1000, seed: i
         draw.shuffle(far)
         choices = [blank[0], *(near + far)[: CHOICES - 1]]
         draw.shuffle(choices)
-        before, after = query[: blank.start()].rstrip(), query[blank.end() :]
-        if before and query[blank.start() - 1] != " ":
-            continue  # behind a quotation mark or hyphen: the blank would need no space
-        rows.append(_row(" ".join(context), before, _BLANK + after, choices, blank[0]))
+        rows.append(_row(" ".join(context), query[: blank.start()], query[blank.end() :], choices, blank[0]))
     if not rows:
         raise ValueError(f"the book is too short: no question of type {type}")
     return rows[:count]

@@ -7,8 +7,8 @@ from typing import Any
 
 from data_prep.progress import ProgressBar
 from pipeline.config.evaluate_suite import FreeFormTask
-from pipeline.evaluate.continuation import continuation_ids, windows_from
-from pipeline.evaluate.model import Scorer, Window
+from pipeline.evaluate.continuation import Continuation, continuation_ids, score_continuations
+from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import Estimate, mean, proportion
 from pipeline.evaluate.suite.prompts import Prompter, Questions, fitting, right
 from pipeline.evaluate.suite.scores import Score, TaskResult, referenced
@@ -79,19 +79,12 @@ def _forced(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: S
     prompter = Prompter(task, questions)
     end = task.decoding.stop[0] if task.decoding.stop else ""
 
-    def windows() -> Iterator[Window]:
-        for i, number in enumerate(questions.asked):
-            row = questions.pool[number]
+    def continuations() -> Iterator[Continuation]:
+        for prompt, row in zip(prompts, questions.rows, strict=True):
             _, completion = prompter.question(row, right(row))
-            ids, first = continuation_ids(scorer.tokenizer, prompts[i], completion + end)
-            yield from windows_from(ids, first, scorer.tokenizer.eot_id, scorer.sequence_length, i)
+            yield continuation_ids(scorer.tokenizer, prompt, completion + end)
 
-    hits = [True] * len(prompts)
-    with ProgressBar(questions.name, len(prompts), "answers") as bar:
-        for owner, _, greedy in scorer.nll_and_greedy(windows()):
-            hits[owner] &= greedy
-            bar.update(owner + 1)
-    return hits
+    return [one.greedy for one in score_continuations(scorer, continuations(), questions.name)]
 
 
 def _written(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str], seed: int) -> list[str]:

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from typing import Any
 
 from data_prep.errors import UserError
-from data_prep.progress import ProgressBar
 from pipeline.config.evaluate_suite import LanguageModelTask
 from pipeline.evaluate.model import Scorer, Window, windows_of
 from pipeline.evaluate.statistics import perplexity_of, ratio, scaled
@@ -130,12 +129,5 @@ def _score(
                 tokens.append(sum(target != IGNORE for target in window.targets))
                 yield window
 
-    nats: list[float] = []
-    total = sum(map(len, documents))
-    done = 0
-    with ProgressBar(title, total, "tokens") as bar:
-        for owner, nll in scorer.nll(windows()):
-            nats.append(nll)
-            done += tokens[owner]
-            bar.update(done)
+    nats = [-one.logprob for one in scorer.token_logprobs(windows(), title)]
     return nats, tokens
