@@ -11,6 +11,7 @@ from typing import Any
 from data_prep import store
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
+from pipeline.checkpoint.foreign import model_digest
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
 from pipeline.data.sources import open_data
@@ -81,7 +82,7 @@ def made_from(config: AnyConfig) -> str:
     if isinstance(config, FinetuneConfig):
         checkpoint = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
         return store.digest({"checkpoint": checkpoint.digest, "task": task_digest(config.task.path)})
-    inputs = [CheckpointManifest.load(Path(config.checkpoint).resolve()).digest]
+    inputs = [model_digest(config.checkpoint)]
     if config.perplexity is not None:
         inputs.append(DatasetManifest.load(config.perplexity.path).digest)
     if config.choice is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from data_prep.tokenizer import END_OF_TEXT, Tokenizer
 from data_prep.tokenizer.layout import WORD_END, tokenizer_json
 from data_prep.tokenizer.published import read as read_vocabulary
 from pipeline.checkpoint.disk import flush, new_folder, on_disk
+from pipeline.checkpoint.foreign import CONFIG, INDEX, MODEL, weight_files
 from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.pieces import copy_to_host, state_file, whole_weights, write_state
 from pipeline.checkpoint.reader import read_weights
@@ -31,22 +33,76 @@ from pipeline.checkpoint.store import (
     facts_of,
     open_checkpoint,
 )
+from pipeline.config.schema import ModelConfig
 from pipeline.model import hf
 from pipeline.model.gpt import EMBEDDING
 
 HUB = "hub:"
-_CONFIG, _MODEL, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_FILES = [_CONFIG, "*.safetensors", _INDEX, TOKENIZER, "vocab.json", "merges.txt"]
+_FILES = [CONFIG, "*.safetensors", INDEX, TOKENIZER, "vocab.json", "merges.txt"]
+
+
+@dataclass(frozen=True)
+class HuggingFaceModel:
+    """A model of theirs as one of ours.
+
+    Attributes:
+        model: the shape.
+        vocab_size: entries of the vocabulary, <|endoftext|> included.
+        scored: entries that have a probability: GPT-1's published model knows no <|endoftext|>.
+        weights: canonical name -> whole fp32 weight.
+        tokenizer: bytes of a `tokenizer.json`.
+        config_sha: digest of its settings.
+        digest: sha256 (hex) over the files of the weights.
+    """
+
+    model: ModelConfig
+    vocab_size: int
+    scored: int
+    weights: dict[str, Tensor]
+    tokenizer: bytes
+    config_sha: str
+    digest: str
+
+
+def read_model(folder: Path) -> HuggingFaceModel:
+    """Read a folder with config.json, model.safetensors (or shards of it) and a tokenizer.
+
+    GPT-1's published vocabulary has no <|endoftext|>, which our tokenizers have as the last id: its row is the mean of
+    the others (Hewitt 2021: a new token's probability is then at most the mean of theirs).
+
+    Raises:
+        UserError: something is missing there, or the model is none that ours are.
+        CorruptFile: a file is damaged.
+    """
+    config_path = folder / CONFIG
+    if not config_path.is_file():
+        raise UserError(f"no Hugging Face model here ({CONFIG} is missing)", where=str(folder), fix="check the path")
+    config = store.read_json(str(config_path))
+    if not isinstance(config, dict):
+        raise CorruptFile("not a table of settings", where=str(config_path), fix="get the file again")
+    model, rows = hf.model_of(config, str(config_path))
+    data = _tokenizer(folder)
+    tokenizer = Tokenizer(data, str(folder))
+    state, digests = _read_weights(folder)
+    weights = hf.weights_from_hf(state, model, rows, str(folder))
+    name = f"{EMBEDDING}.weight"
+    if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":
+        weights[name] = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])
+    elif tokenizer.vocab_size != rows:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {rows:,}",
+            where=str(folder),
+            fix="give the tokenizer that the model was trained with",
+        )
+    config_sha = store.sha256_of(str(config_path))
+    return HuggingFaceModel(model, tokenizer.vocab_size, rows, weights, data, config_sha, store.digest(digests))
 
 
 def import_model(source: str, out: str) -> Path:
     """Write a model of theirs as a checkpoint that fine-tuning and evaluation open as one of pretraining.
 
-    GPT-1's published vocabulary has no <|endoftext|>, which our tokenizers have as the last id: its row is the mean of
-    the others (Hewitt 2021: a new token's probability is then at most the mean of theirs).
-
     Args:
-        source: folder with config.json, model.safetensors (or shards of it) and a tokenizer, or `hub:` and the id of a
+        source: folder as `read_model` takes it, or `hub:` and the id of a
             model on the Hub, which is downloaded.
         out: folder to make; it must not exist or be empty.
 
@@ -61,34 +117,14 @@ def import_model(source: str, out: str) -> Path:
     folder = _download(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
     if not folder.is_dir():
         raise UserError("no such folder", where=source, fix=f"correct the path; for a model on the Hub write {HUB}ID")
-    config_path = folder / _CONFIG
-    if not config_path.is_file():
-        raise UserError(f"no Hugging Face model here ({_CONFIG} is missing)", where=str(folder), fix="check the path")
-    config = store.read_json(str(config_path))
-    if not isinstance(config, dict):
-        raise CorruptFile("not a table of settings", where=str(config_path), fix="get the file again")
-    model, rows = hf.model_of(config, str(config_path))
-    tokenizer_data = _tokenizer(folder)
-    tokenizer = Tokenizer(tokenizer_data, str(folder))
-    state, digests = _read_weights(folder)
-    weights = hf.weights_from_hf(state, model, rows, str(folder))
-    name = f"{EMBEDDING}.weight"
-    if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":
-        weights[name] = torch.cat([weights[name], weights[name].mean(0, keepdim=True)])
-    elif tokenizer.vocab_size != rows:
-        raise UserError(
-            f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {rows:,}",
-            where=str(folder),
-            fix="give the tokenizer that the model was trained with",
-        )
-
+    found = read_model(folder)
     checkpoints = CheckpointStore(target, keep_last=1)
     target.mkdir(parents=True, exist_ok=True)
     tmp = checkpoints.begin(0)
 
     def write() -> dict[str, dict[str, Any]]:
-        write_state(tmp / state_file(0), copy_to_host(whole_weights(weights)))
-        (tmp / TOKENIZER).write_bytes(tokenizer_data)
+        write_state(tmp / state_file(0), copy_to_host(whole_weights(found.weights)))
+        (tmp / TOKENIZER).write_bytes(found.tokenizer)
         names = (state_file(0), TOKENIZER)
         for name in names:
             flush(tmp / name)
@@ -99,13 +135,13 @@ def import_model(source: str, out: str) -> Path:
             cursor=Cursor(0, 0, 0),
             kind="pretrain",
             seed=0,
-            model=model.facts(tokenizer.vocab_size),
+            model=found.model.facts(found.vocab_size),
             data="",
             topology={},
-            tokenizer_sha256=hashlib.sha256(tokenizer_data).hexdigest(),
+            tokenizer_sha256=hashlib.sha256(found.tokenizer).hexdigest(),
             identity={},
-            config_sha=store.sha256_of(str(config_path)),
-            lineage={"imported": store.digest(digests)},
+            config_sha=found.config_sha,
+            lineage={"imported": found.digest},
             tracking_run="",
             files=on_disk(tmp, write),
         )
@@ -141,9 +177,9 @@ def export_model(checkpoint: str, out: str) -> Path:
     shutil.rmtree(tmp, ignore_errors=True)
     tmp.mkdir(parents=True)
     try:
-        save_file(weights, tmp / _MODEL, metadata={"format": "pt"})
+        save_file(weights, tmp / MODEL, metadata={"format": "pt"})
         shutil.copyfile(folder / TOKENIZER, tmp / TOKENIZER)
-        for name, content in ((_CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
+        for name, content in ((CONFIG, config), ("tokenizer_config.json", tokenizer_config)):
             (tmp / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         for path in tmp.iterdir():
             flush(path)
@@ -192,25 +228,12 @@ def _tokenizer(folder: Path) -> bytes:
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(parameters, file name -> sha256)."""
-    if (folder / _MODEL).is_file():
-        names = [_MODEL]
-    elif (folder / _INDEX).is_file():
-        index = store.read_json(str(folder / _INDEX))
-        try:
-            names = sorted(set(index["weight_map"].values()))
-        except (AttributeError, KeyError, TypeError):
-            raise CorruptFile("not an index of weights", where=str(folder / _INDEX), fix="get it again") from None
-    else:
-        raise UserError(
-            f"no weights here ({_MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
-        )
+    names = weight_files(folder)
     state: dict[str, Tensor] = {}
     for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise UserError("a file of the weights is missing", where=str(path), fix="get the files again")
         try:
-            state |= load_file(path)
+            state |= load_file(folder / name)
         except SafetensorError as error:
-            raise CorruptFile(f"not a safetensors file ({error})", where=str(path), fix="get it again") from None
+            where = str(folder / name)
+            raise CorruptFile(f"not a safetensors file ({error})", where=where, fix="get it again") from None
     return state, {name: store.sha256_of(str(folder / name)) for name in names}

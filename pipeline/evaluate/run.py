@@ -12,6 +12,7 @@ from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.choice import choice
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
+from pipeline.evaluate.ranks import Ranks
 from pipeline.evaluate.suite.compare import compare
 from pipeline.evaluate.suite.run import described, score_suite
 from pipeline.evaluate.suite.sets import suite_digest
@@ -44,7 +45,7 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Score, or recognise as complete; returns the content of `result.json`.
+    """Score, or recognise as complete; returns the content of `result.json`, on ranks other than 0 an empty one.
 
     Raises:
         UserError: the checkpoint or the data cannot be used.
@@ -53,21 +54,30 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if done is not None:
         return done
     if config.harness is not None:
-        from pipeline.evaluate.harness import harness  # needs an extra: say so before anything is scored
+        import pipeline.evaluate.harness  # noqa: F401  (needs an extra: say so before anything is scored)
+    ranks = Ranks.join()
+    scorer = ranks.together(lambda: Scorer(config.checkpoint, config.batch_tokens, ranks))
+    if not ranks.is_main:
+        scorer.serve()
+        return {}
+    with scorer:
+        return _score(config, scorer)
+
+
+def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
     run = run_folder(config.run)
     run.lock()
     run.write_config(config)
-    scorer = Scorer(config.checkpoint, config.batch_size)
-    manifest = scorer.manifest
+    model = scorer.loaded
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
         params=flatten(resolved(config)),
         tags={
             **environment_tags(),
-            **upstream_tags({**manifest.lineage, manifest.kind: manifest.digest}),
+            **upstream_tags(model.lineage),
             "config_sha": config_sha(config),
-            "tokenizer_sha256": manifest.tokenizer_sha256,
+            "tokenizer_sha256": scorer.tokenizer.sha256,
         },
         inputs=_inputs(config),
     )
@@ -94,6 +104,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
                 flush=True,
             )
         if config.harness is not None:
+            from pipeline.evaluate.harness import harness
+
             scores = harness(scorer, config.harness)
             metrics |= {f"harness/{name}": value for name, value in scores.items()}
             limited = f", LIMITED to {config.harness.limit} documents a task: no result" if config.harness.limit else ""
@@ -109,9 +121,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             if config.against is not None:
                 more["against"] = compare(str(run.path), more["suite"], config.against)
                 show_comparison(more["against"], config.against)
-        tracker.log(metrics, manifest.cursor.step, manifest.cursor.consumed)
+        tracker.log(metrics, model.step, model.consumed)
         tracker.set_final(metrics)
-        result = {"checkpoint": config.checkpoint, "checkpoint_digest": manifest.digest, "metrics": metrics, **more}
+        result = {"checkpoint": config.checkpoint, "checkpoint_digest": model.digest, "metrics": metrics, **more}
         run.write_result(config, made_from(config), result)
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")

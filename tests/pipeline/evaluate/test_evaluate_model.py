@@ -59,7 +59,7 @@ def windows() -> list[Window]:
 
 @torch.no_grad()
 def test_scores_are_sums_of_log_probabilities(pretrained: Path, windows: list[Window]) -> None:
-    scorer = Scorer(str(pretrained), 4)
+    scorer = Scorer(str(pretrained))
     found = list(scorer.nll(iter(windows)))
     assert [owner for owner, _ in found] == [window.owner for window in windows]
     for window, (_, score) in zip(windows, found, strict=True):
@@ -68,16 +68,9 @@ def test_scores_are_sums_of_log_probabilities(pretrained: Path, windows: list[Wi
         assert score == pytest.approx(-sum(log_probabilities[i, t].item() for i, t in asked), abs=1e-4)
 
 
-def test_scores_do_not_depend_on_batch_size_and_padding(pretrained: Path, windows: list[Window]) -> None:
-    alone = [score for _, score in Scorer(str(pretrained), 1).nll(iter(windows))]
-    for size in (2, 7, 100):
-        found = [score for _, score in Scorer(str(pretrained), size).nll(iter(windows))]
-        assert found == pytest.approx(alone, abs=1e-4)
-
-
 def test_windows_are_scored_as_they_come(pretrained: Path, windows: list[Window]) -> None:
-    """An endless stream is scored batch by batch, not collected."""
-    scores = Scorer(str(pretrained), 3).nll(itertools.cycle(windows))
+    """An endless stream is scored piece by piece, not collected."""
+    scores = Scorer(str(pretrained)).nll(itertools.cycle(windows))
     assert len(list(itertools.islice(scores, 10))) == 10
 
 
@@ -86,8 +79,8 @@ def test_a_checkpoint_that_cannot_be_scored_is_refused(pretrained: Path, tmp_pat
     config = finetune_config(pretrained, tmp_path / "task", tmp_path, train={"epochs": 1})
     checkpoint = ranks(1, finetune, config)[0]["checkpoint"]
     with pytest.raises(UserError, match="written by finetune; give a pretraining one"):
-        Scorer(checkpoint, 1)
+        Scorer(checkpoint)
     damaged = Path(shutil.copytree(pretrained, tmp_path / "damaged"))
     os.truncate(damaged / state_file(0), 7)
     with pytest.raises(UserError, match="has 7 bytes, the manifest says"):
-        Scorer(str(damaged), 1)
+        Scorer(str(damaged))

@@ -54,10 +54,10 @@ def test_scores_and_where_they_come_from(
 
 def test_batch_size_does_not_change_the_numbers(pretrained: Path, small_dataset: Path, tmp_path: Path) -> None:
     found = [
-        evaluate(config(pretrained, small_dataset, tmp_path, run={"name": str(size)}, batch_size=size))["metrics"]
-        for size in (1, 8)
+        evaluate(config(pretrained, small_dataset, tmp_path, run={"name": str(size)}, batch_tokens=size))["metrics"]
+        for size in (1, 100, 8192)
     ]
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_complete_evaluation_is_recognised(pretrained: Path, small_dataset: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ needs_harness = pytest.mark.skipif(not INSTALLED, reason="lm-eval is not install
 
 @pytest.fixture(scope="module")
 def scorer(pretrained: Path) -> Scorer:
-    return Scorer(str(pretrained), batch_size=3)
+    return Scorer(str(pretrained))
 
 
 def write_yaml(folder: Path, name: str, data: Path, **settings: Any) -> None:

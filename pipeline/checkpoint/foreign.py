@@ -1,0 +1,55 @@
+"""Folders of Hugging Face models: which files make one, and its digest; without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_prep import store
+from data_prep.errors import CorruptFile, UserError
+from data_prep.tokenizer.published import files as vocabulary_files
+from pipeline.checkpoint.store import MANIFEST, CheckpointManifest
+
+CONFIG, MODEL, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder is a model of theirs and not a checkpoint of ours."""
+    return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the files that hold the weights.
+
+    Raises:
+        UserError: there are none.
+        CorruptFile: the index of several files is damaged.
+    """
+    if (folder / MODEL).is_file():
+        return [MODEL]
+    if not (folder / INDEX).is_file():
+        raise UserError(
+            f"no weights here ({MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
+        )
+    index = store.read_json(str(folder / INDEX))
+    try:
+        names = sorted(set(index["weight_map"].values()))
+    except (AttributeError, KeyError, TypeError):
+        raise CorruptFile("not an index of weights", where=str(folder / INDEX), fix="get it again") from None
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError("a file of the weights is missing", where=str(folder / name), fix="get the files again")
+    return names
+
+
+def model_digest(path: str) -> str:
+    """sha256 (hex) of all that decides a model's numbers: of a checkpoint of ours, or of a folder of theirs.
+
+    Raises:
+        UserError: neither is there, or a file of it is missing.
+    """
+    folder = Path(path).resolve()
+    if not is_hugging_face(folder):
+        return CheckpointManifest.load(folder).digest
+    tokenizer = [Path(name).name for name in vocabulary_files(str(folder))]
+    names = [CONFIG, *weight_files(folder), *tokenizer]
+    return store.digest({name: store.sha256_of(str(folder / name)) for name in names})
