@@ -14,6 +14,7 @@ from pipeline.evaluate.loading import LoadedModel, load_model
 from pipeline.evaluate.plan import Node, deal, forest, window_node
 from pipeline.evaluate.ranks import Ranks
 from pipeline.evaluate.requests import Request, Scored, Window, cut, encode_pairs, windows_of
+from pipeline.evaluate.writing import write
 
 __all__ = ["Scored", "Scorer", "Window", "windows_of"]
 
@@ -39,6 +40,7 @@ class Scorer:
         tokenizer: the model's.
         sequence_length: tokens of its window.
         truncated: requests whose context was cut on the left so far.
+        forward: the model on this rank, for what is not scoring.
 
     Raises:
         UserError: the checkpoint is missing, damaged or not a language model.
@@ -50,8 +52,11 @@ class Scorer:
         self.model, self.tokenizer = self.loaded.model, self.loaded.tokenizer
         self.vocab_size, self.sequence_length = self.loaded.vocab_size, self.model.config.sequence_length
         self.batch_tokens, self.truncated = batch_tokens, 0
-        self._forward = Forward(self.model, self.vocab_size, batch_tokens)
-        self._works: dict[str, Callable[[Any], Any]] = {"score": self._answers}
+        self.forward = Forward(self.model, self.vocab_size, batch_tokens)
+        self._works: dict[str, Callable[[Any], Any]] = {
+            "score": self._answers,
+            "generate": lambda payload: write(self.forward, self.tokenizer, *payload),
+        }
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +159,7 @@ class Scorer:
 
     def _answers(self, nodes: Sequence[Node], show: Callable[[int], None] | None = None) -> list[Answer]:
         found: list[Answer] = []
-        for answers in self._forward.answers(nodes):
+        for answers in self.forward.answers(nodes):
             found += answers
             if show is not None:
                 show(len(found))

@@ -87,6 +87,17 @@ def forest(requests: Iterable[tuple[int, Request]]) -> list[Node]:
     return list(_clustered(sorted(nodes, key=lambda node: tuple(node.tokens))))
 
 
+def prompts_forest(prompts: Sequence[Sequence[int]], share: bool) -> list[Node]:
+    """Trees that end in prompts; the span of each bears its number and asks for nothing.
+
+    Args:
+        prompts: ids of each, at least one.
+        share: compute what many of them begin with once.
+    """
+    nodes = [Node(ids, [Span(len(ids) - 1, (), number, 0)]) for number, ids in enumerate(prompts)]
+    return list(_clustered(sorted(nodes, key=lambda node: tuple(node.tokens)))) if share else nodes
+
+
 def _context_node(context: tuple[int, ...], continuations: list[tuple[int, tuple[int, ...]]]) -> Node:
     last = len(context) - 1
     if len(continuations) == 1:

@@ -54,10 +54,10 @@ class Cache:
             rows: [new rows] int64. Keys and values are copied layer by layer, as they are needed.
         """
         new = type(self)(0, self.lengths.device, self._document_end)
-        new.slots, new.lengths, new._selected = self.slots, self.lengths[rows], rows
+        new.slots, new.lengths = self.slots, self.lengths[rows]
+        new._selected = rows if self._selected is None else self._selected[rows]
         new._places, new._begins = self._places[rows], self._begins[rows]
         new._begin, new._ended = self._begin[rows], self._ended[rows]
-        assert self._selected is None, "a branch is read before it branches"
         new._keys, new._states = dict(self._keys), dict(self._states)
         return new
 
