@@ -93,6 +93,8 @@ def made_from(config: AnyConfig) -> str:
         inputs.append(suite_digest(config.suite))
     if config.against is not None:
         inputs.append(examples_digest(config.against))
+    if config.memorization is not None:
+        inputs.append(DatasetManifest.load(config.memorization.corpus).digest)
     return store.digest(inputs)
 
 

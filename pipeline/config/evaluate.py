@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from data_prep.configfile import Settings
+from pipeline.config.evaluate_memorization import MemorizationConfig
 from pipeline.config.evaluate_suite import SuiteConfig
 from pipeline.config.fields import Positive
 from pipeline.config.run import RunConfig, TrackingConfig
@@ -71,4 +72,5 @@ class EvaluateConfig(Settings):
     harness: HarnessConfig | None = None
     suite: SuiteConfig | None = None
     against: str | None = None
+    memorization: MemorizationConfig | None = None
     tracking: TrackingConfig = TrackingConfig()

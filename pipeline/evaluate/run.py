@@ -10,11 +10,12 @@ from data_prep.shards import DatasetManifest
 from pipeline.complete import choice_digest, harness_digest, made_from, result_of, run_folder
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.choice import choice
+from pipeline.evaluate.memorization.run import lines, memorization
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
 from pipeline.evaluate.ranks import Ranks
 from pipeline.evaluate.suite.compare import compare
-from pipeline.evaluate.suite.run import described, score_suite
+from pipeline.evaluate.suite.run import TABLE, described, score_suite
 from pipeline.evaluate.suite.sets import suite_digest
 from pipeline.evaluate.suite.show import show_comparison, show_scores
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
@@ -37,11 +38,25 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
         inputs.append(DatasetInput("harness", harness_digest(folder), folder, "evaluation"))
     if config.suite is not None:
         inputs.append(DatasetInput("suite", suite_digest(config.suite), config.suite.root, "evaluation"))
+    if config.memorization is not None:
+        manifest = DatasetManifest.load(config.memorization.corpus)
+        inputs.append(
+            DatasetInput(f"{manifest.name}/train", manifest.digest, config.memorization.corpus, "memorization")
+        )
     if not inputs:
         raise UserError(
-            "nothing to evaluate", where="config", fix="give a perplexity:, choice:, harness: or suite: section"
+            "nothing to evaluate",
+            where="config",
+            fix="give a perplexity:, choice:, harness:, suite: or memorization: section",
         )
     return inputs
+
+
+def _params(config: EvaluateConfig) -> dict[str, Any]:
+    """What MLflow shows of the configuration; definitions of tasks stand in `result.json` with their numbers."""
+    return {
+        name: value for name, value in flatten(resolved(config)).items() if not name.startswith("suite.definitions")
+    }
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -72,7 +87,7 @@ def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
-        params=flatten(resolved(config)),
+        params=_params(config),
         tags={
             **environment_tags(),
             **upstream_tags(model.lineage),
@@ -121,10 +136,16 @@ def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
             if config.against is not None:
                 more["against"] = compare(str(run.path), more["suite"], config.against)
                 show_comparison(more["against"], config.against)
+        if config.memorization is not None:
+            more["memorization"], numbers = memorization(scorer, config.memorization, config.suite, run.path)
+            metrics |= {f"memorization/{name}": value for name, value in numbers.items()}
+            print("\n".join([f"{config.run.name}: memorised or reasoned", *lines(more["memorization"])]), flush=True)
         tracker.log(metrics, model.step, model.consumed)
         tracker.set_final(metrics)
         result = {"checkpoint": config.checkpoint, "checkpoint_digest": model.digest, "metrics": metrics, **more}
         run.write_result(config, made_from(config), result)
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")
+        if config.suite is not None:
+            tracker.add_artifact(TABLE)
     return result

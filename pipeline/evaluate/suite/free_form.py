@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from data_prep.progress import ProgressBar
 from pipeline.config.evaluate_suite import FreeFormTask
 from pipeline.evaluate.continuation import Continuation, continuation_ids, score_continuations
+from pipeline.evaluate.generate import Decoding, generate
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import Estimate, mean, proportion
 from pipeline.evaluate.suite.prompts import Prompter, Questions, fitting, right
@@ -31,7 +31,7 @@ def score_free_form(scorer: Scorer, task: FreeFormTask, questions: Questions) ->
             "seed": seed if count else None,
             "prefix": "<|endoftext|>",
             "context": task.context,
-            "decoding": task.decoding.model_dump(mode="json"),
+            "decoding": {**task.decoding.model_dump(mode="json"), "max_tokens": _most_tokens(scorer, task)},
         }
         if task.decoding.method == "forced":
             hits = _forced(scorer, task, questions, prompts)
@@ -63,7 +63,7 @@ def _prompts(
 ) -> tuple[list[str], list[int]]:
     """Prompt and number of solved examples of each question, which leave room for the answer."""
     prompts, used = [], []
-    room = scorer.sequence_length - min(task.decoding.max_tokens, scorer.sequence_length // 2)
+    room = scorer.sequence_length - _most_tokens(scorer, task)
     for number in questions.asked:
         row = questions.pool[number]
         context, _ = prompter.question(row, right(row))
@@ -72,6 +72,11 @@ def _prompts(
         prompts.append(prompter.header + "".join(kept) + context)
         used.append(len(kept))
     return prompts, used
+
+
+def _most_tokens(scorer: Scorer, task: FreeFormTask) -> int:
+    """Of an answer: what the task says, in a short model half of its window."""
+    return min(task.decoding.max_tokens, scorer.sequence_length // 2)
 
 
 def _forced(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str]) -> list[bool]:
@@ -89,12 +94,10 @@ def _forced(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: S
 
 def _written(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str], seed: int) -> list[str]:
     """What the model writes behind each prompt."""
-    from pipeline.evaluate import generate
-
     how = task.decoding
     sampling = how.method == "top-k"
-    decoding = generate.Decoding(
-        max_tokens=how.max_tokens,
+    decoding = Decoding(
+        max_tokens=_most_tokens(scorer, task),
         temperature=how.temperature if sampling else 0.0,
         top_k=how.top_k if sampling else 0,
         beams=how.beam if how.method == "beam" else 1,
@@ -103,8 +106,7 @@ def _written(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: 
         stop=how.stop,
     )
     ids = [[scorer.tokenizer.eot_id, *one] for one in scorer.tokenizer.encode_batch(prompts)]
-    with ProgressBar(questions.name, len(ids), "answers") as bar:
-        found = generate.generate(scorer, ids, decoding, on_text=bar.update)
+    found = generate(scorer, ids, decoding, title=questions.name)
     texts = [hypotheses[0].text for hypotheses in found]
     return texts if how.sentences is None else [first_sentences(text, how.sentences) for text in texts]
 

@@ -16,6 +16,7 @@ from data_prep import store
 from data_prep.errors import UserError
 from pipeline.config.evaluate_suite import LastWordTask, SetFiles
 from pipeline.evaluate.continuation import continuation_ids, score_continuations
+from pipeline.evaluate.generate import Decoding, generate
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import mean, perplexity_of, proportion
 from pipeline.evaluate.suite.formats import place
@@ -115,12 +116,10 @@ def _filtered(scorer: Scorer, task: LastWordTask, questions: Questions, stop_wor
 
     The words that are looked at are those that the hypotheses of a beam search begin with.
     """
-    from pipeline.evaluate.generate import Decoding, generate
-
     tokenizer = scorer.tokenizer
     prompts = tokenizer.encode_batch([row["context"] for row in questions.rows])
     decoding = Decoding(max_tokens=_WORD_TOKENS, beams=task.beam, length_alpha=0.0)
-    found = generate(scorer, [[tokenizer.eot_id, *ids] for ids in prompts], decoding)
+    found = generate(scorer, [[tokenizer.eot_id, *ids] for ids in prompts], decoding, title=f"{questions.name}, words")
     candidates = [
         list(dict.fromkeys(word for one in hypotheses if (word := first_word(one.text)) is not None))
         for hypotheses in found

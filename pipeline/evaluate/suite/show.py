@@ -20,7 +20,7 @@ def rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
     return [
         (
             one.task,
-            one.variant,
+            _variant(one),
             one.metric,
             f"{number(one.metric, one.estimate.value)} ± {number(one.metric, one.estimate.stderr)}",
             f"{number(one.metric, one.estimate.low)} .. {number(one.metric, one.estimate.high)}",
@@ -31,6 +31,12 @@ def rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
         )
         for one in scores
     ]
+
+
+def _variant(score: Score) -> str:
+    """With the number of solved examples that fit, where not all did."""
+    shots, used = score.definition.get("shots"), score.definition.get("shots_used_mean")
+    return score.variant if not shots or used == shots else f"{score.variant} ({used:.1f} fit)"
 
 
 def number(metric: str, value: float) -> str:
