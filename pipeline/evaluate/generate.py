@@ -35,8 +35,7 @@ def generate(
         prompts: ids of each, at least one. A prompt that leaves no room for `max_tokens` is cut on the left and counted
             in `Scorer.truncated`.
         decoding: how.
-        on_text: is given (number of the prompt, of the sample, piece of text) as text appears, on a single rank; beams
-            have none.
+        on_text: is given pieces of text as they appear (see `OnText`), on a single rank; beams have none.
         title: of the progress shown.
 
     Returns:

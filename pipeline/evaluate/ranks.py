@@ -96,19 +96,21 @@ class Ranks:
         return found
 
     def serve(self, works: Mapping[str, Callable[[Any], Any]]) -> None:
-        """Do what the leading rank shares, until it is done; for the others."""
+        """Do what the leading rank shares, until it lets go; for the others."""
         while True:
             box: list[Any] = [None]
             dist.scatter_object_list(box, None, src=0)
             if box[0] is None:
+                dist.destroy_process_group()
                 return
             name, payload = box[0]
             dist.gather_object(_tried(works[name], payload), None, dst=0)
 
     def dismiss(self) -> None:
-        """Let the others end; for the leading rank."""
+        """Let the others go, and leave the process group; for the leading rank."""
         if self.size > 1:
             dist.scatter_object_list([None], [None] * self.size, src=0)
+            dist.destroy_process_group()
 
 
 def _tried(work: Callable[[Any], Any], payload: Any) -> Any:

@@ -14,8 +14,8 @@ from pipeline.evaluate.forward import Forward, next_logits
 from pipeline.evaluate.prompts import ReadPrompts, filled
 from pipeline.model.init import keyed_generator
 
-OnText = Callable[[int, int, str], None]
-"""(number of the prompt, number of the sample, next piece of its text)."""
+OnText = Callable[[int, int, str, bool], None]
+"""(number of the prompt, number of the sample, next piece of its text, whether it is the last)."""
 
 
 class _Row:
@@ -71,8 +71,9 @@ def sample(
         for row, token, logprob in zip(live, tokens.tolist(), logprobs.tolist(), strict=False):
             if row.reason is None:
                 row.take(token, logprob)
-                if on_text is not None and (piece := row.text.fresh(last=row.reason is not None)):
-                    on_text(row.prompt, row.sample, piece)
+                if on_text is not None:
+                    done = row.reason is not None
+                    on_text(row.prompt, row.sample, row.text.fresh(last=done), done)
         left = [number for number, row in enumerate(live) if row.reason is None]
         if not left:
             break
