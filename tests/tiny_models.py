@@ -36,8 +36,11 @@ def random_model(kind: str, vocab_size: int = 300, seed: int = 0) -> GPT:
     model = GPT(ModelConfig.model_validate(shape), vocab_size).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.2, generator=generator)
+        for name, parameter in model.named_parameters():
+            # Blocks that outweigh the token embedding: else a tied head repeats the last token.
+            parameter.normal_(std=0.4 if ".h." in name else 0.2, generator=generator)
+            if ".ln_" in name and name.endswith("weight"):
+                parameter += 1
     return model
 
 

@@ -26,6 +26,7 @@ for _variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("DISABLE_MULTIPROC", "1")  # resample in this process: forks of one with torch threads may hang
 
+import lm_eval.models  # noqa: E402, F401  (its own models, which it registers only while it has none)
 from lm_eval.api.model import TemplateLM  # noqa: E402
 from lm_eval.api.registry import register_model  # noqa: E402
 
