@@ -15,6 +15,7 @@ from pipeline.checkpoint.foreign import model_digest
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
 from pipeline.data.sources import open_data
+from pipeline.evaluate.checkpoints import checkpoints_in
 from pipeline.evaluate.suite.compare import examples_digest
 from pipeline.evaluate.suite.sets import suite_digest
 from pipeline.runs import RunFolder
@@ -82,7 +83,7 @@ def made_from(config: AnyConfig) -> str:
     if isinstance(config, FinetuneConfig):
         checkpoint = CheckpointManifest.load(Path(config.init.checkpoint).resolve())
         return store.digest({"checkpoint": checkpoint.digest, "task": task_digest(config.task.path)})
-    inputs = [model_digest(config.checkpoint)]
+    inputs = [model_digest(path) for path in checkpoints_in(config.checkpoint) or [config.checkpoint]]
     if config.perplexity is not None:
         inputs.append(DatasetManifest.load(config.perplexity.path).digest)
     if config.choice is not None:

@@ -9,7 +9,10 @@ from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
 from pipeline.complete import choice_digest, harness_digest, made_from, result_of, run_folder
 from pipeline.config.schema import EvaluateConfig
+from pipeline.evaluate.checkpoints import checkpoints_in
 from pipeline.evaluate.choice import choice
+from pipeline.evaluate.curve import PLOT, as_data, plot, score_checkpoints
+from pipeline.evaluate.loading import LoadedModel
 from pipeline.evaluate.memorization.run import lines, memorization
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
@@ -18,6 +21,7 @@ from pipeline.evaluate.suite.compare import compare
 from pipeline.evaluate.suite.run import TABLE, described, score_suite
 from pipeline.evaluate.suite.sets import suite_digest
 from pipeline.evaluate.suite.show import show_comparison, show_scores
+from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
 from pipeline.tracking.uri import resolve_uri
@@ -71,6 +75,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     if config.harness is not None:
         import pipeline.evaluate.harness  # noqa: F401  (needs an extra: say so before anything is scored)
     ranks = Ranks.join()
+    if checkpoints_in(config.checkpoint):
+        return _curve(config, ranks)
     scorer = ranks.together(lambda: Scorer(config.checkpoint, config.batch_tokens, ranks))
     if not ranks.is_main:
         scorer.serve()
@@ -79,11 +85,33 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         return _score(config, scorer)
 
 
-def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
+def _curve(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
+    """The suite on all checkpoints of a folder."""
+    if any((config.perplexity, config.choice, config.harness, config.against, config.memorization)):
+        raise UserError(
+            "only a suite: is scored on several checkpoints", where=config.checkpoint, fix="name one of them"
+        )
     run = run_folder(config.run)
-    run.lock()
-    run.write_config(config)
-    model = scorer.loaded
+    if ranks.is_main:
+        run.lock()
+        run.write_config(config)
+    points, last = score_checkpoints(config, ranks)
+    if last is None:
+        return {}
+    with _tracker(config, run, last) as tracker:
+        for point in points:
+            metrics = {key: value for score in point.scores for key, value in score.as_metrics().items()}
+            tracker.log(metrics, point.step, point.tokens)
+        tracker.set_final(metrics)
+        plot(points, run.path, config.run.name)
+        result = {"checkpoint": config.checkpoint, "metrics": metrics, "curve": as_data(points)}
+        run.write_result(config, made_from(config), result)
+        for name in ("config.yaml", "result.json", PLOT):
+            tracker.add_artifact(name)
+    return result
+
+
+def _tracker(config: EvaluateConfig, run: RunFolder, model: LoadedModel) -> Tracker:
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
@@ -92,12 +120,20 @@ def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
             **environment_tags(),
             **upstream_tags(model.lineage),
             "config_sha": config_sha(config),
-            "tokenizer_sha256": scorer.tokenizer.sha256,
+            "tokenizer_sha256": model.tokenizer.sha256,
         },
         inputs=_inputs(config),
     )
     uri = resolve_uri(config.tracking.uri, config.run.dir) if config.tracking.mlflow else None
-    with Tracker.start(run.path, info, uri, config.tracking.experiment) as tracker:
+    return Tracker.start(run.path, info, uri, config.tracking.experiment)
+
+
+def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
+    run = run_folder(config.run)
+    run.lock()
+    run.write_config(config)
+    model = scorer.loaded
+    with _tracker(config, run, model) as tracker:
         metrics: dict[str, float] = {}
         if config.perplexity is not None:
             scores = perplexity(scorer, config.perplexity)

@@ -49,7 +49,8 @@ def window_hashes(tokens: npt.NDArray[np.integer], length: int) -> Hashes:
     hashes = (sums[length:] - sums[:n]) * np.cumprod(inverse)
     hashes ^= hashes >> np.uint64(32)
     hashes *= _MIX
-    return hashes ^ (hashes >> np.uint64(29))
+    mixed: Hashes = hashes ^ (hashes >> np.uint64(29))
+    return mixed
 
 
 def chunks(split: TokenSplit, overlap: int) -> Iterator[tuple[int, npt.NDArray[np.integer]]]:
