@@ -61,10 +61,11 @@ def choice(scorer: Scorer, config: ChoiceConfig) -> dict[str, float]:
     """Accuracy with its standard error sqrt(p (1 - p) / n), beside chance.
 
     Returns:
-        `accuracy`, `stderr`, `chance`, `examples`.
+        `accuracy`, `stderr`, `chance`, `examples`, and `truncated`: choices whose context was cut on the left.
     """
     items = read_items(config.path, config.examples)
     pairs = [choice_ids(scorer.tokenizer, item.context, text) for item in items for text in item.choices]
+    before = scorer.truncated
     scored = scorer.loglikelihood_ids(pairs, title=config.name)
     per_token = [one.logprob / len(ids) for one, (_, ids) in zip(scored, pairs, strict=True)]
     correct, first = 0, 0
@@ -78,4 +79,5 @@ def choice(scorer: Scorer, config: ChoiceConfig) -> dict[str, float]:
         "stderr": math.sqrt(accuracy * (1 - accuracy) / len(items)),
         "chance": sum(1 / len(item.choices) for item in items) / len(items),
         "examples": len(items),
+        "truncated": scorer.truncated - before,
     }

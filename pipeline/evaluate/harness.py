@@ -24,7 +24,7 @@ def harness(scorer: Scorer, config: HarnessConfig) -> dict[str, float]:
 
     Returns:
         "<task>/<metric>" -> value, and "<task>/<metric>_stderr" where the harness gives one. A filter other than
-        "none" joins the metric's name with a hyphen.
+        "none" joins the metric's name with a hyphen. "truncated" -> contexts that were cut on the left.
 
     Raises:
         UserError: a task is unknown or cannot be loaded, or a setting of its generation is not supported.
@@ -40,15 +40,17 @@ def harness(scorer: Scorer, config: HarnessConfig) -> dict[str, float]:
         )
         for task in loaded["tasks"].values():
             task.set_fewshot_seed(FEWSHOT_SEED)
+        before = scorer.truncated
         results = evaluate(
             WebtextLM(scorer=scorer), loaded, limit=config.limit, bootstrap_iters=_RESAMPLES, log_samples=False
         )["results"]
-    return {
+    scores = {
         _NOT_IN_MLFLOW.sub("_", f"{task}/{metric}" + ("" if chosen == "none" else f"-{chosen}")): float(value)
         for task, values in results.items()
         for metric, comma, chosen in (key.partition(",") for key in values)
         if comma and isinstance(value := values[f"{metric},{chosen}"], int | float)
     }
+    return {**scores, "truncated": float(scorer.truncated - before)}
 
 
 def _or_user_error(config: HarnessConfig, load: Callable[[], Any]) -> Any:

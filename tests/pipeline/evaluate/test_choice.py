@@ -34,6 +34,7 @@ class FakeScorer:
 
     tokenizer = TOKENIZER
     sequence_length = 64
+    truncated = 0
 
     def __init__(self, scores: dict[str, float]) -> None:
         self.scores = scores
@@ -61,6 +62,7 @@ def test_the_highest_likelihood_per_token_wins(tmp_path: Path) -> None:
         "stderr": pytest.approx(math.sqrt(2 / 3 * 1 / 3 / 3)),
         "chance": pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
         "examples": 3,
+        "truncated": 0,
     }
 
 

@@ -173,7 +173,7 @@ def test_a_run_carries_the_scores(pretrained: Path, tasks: Path, tmp_path: Path)
         }
     )
     result = evaluate(config)
-    assert result["metrics"].keys() == {"harness/pick/acc", "harness/pick/acc_stderr"}
+    assert result["metrics"].keys() == {"harness/pick/acc", "harness/pick/acc_stderr", "harness/truncated"}
     assert evaluate(config) == {**evaluate(config), **result}
 
 
