@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from data_prep.errors import UserError
-from pipeline.launcher import map_environment
+from pipeline.launcher import end_with_launcher, map_environment
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class Ranks:
         """Meet the other ranks, if a launcher started some."""
         environment = {**os.environ, **map_environment(dict(os.environ))}
         if int(environment["WORLD_SIZE"]) == 1:
+            end_with_launcher()
             return Ranks.alone()
         # Here and not above: DeepSpeed takes seconds to import, and one rank needs none of it.
         from pipeline import distributed
