@@ -79,7 +79,7 @@ def _rouge_scorer() -> Any:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
         raise UserError(
-            "rouge-score is not installed", where="metrics", fix="run `pip install -e '.[harness]'`"
+            "rouge-score is not installed", where="metrics", fix="run `pip install -e '.[metrics]'`"
         ) from None
     return RougeScorer(list(_ROUGE.values()), use_stemmer=True)
 
@@ -98,7 +98,7 @@ def bleu(written: Sequence[str], answers: Sequence[str]) -> tuple[Estimate, str]
 
 
 def _not_installed(package: str) -> UserError:
-    return UserError(f"{package} is not installed", where="metrics", fix="run `pip install -e '.[harness]'`")
+    return UserError(f"{package} is not installed", where="metrics", fix="run `pip install -e '.[metrics]'`")
 
 
 def first_sentences(text: str, count: int) -> str:
