@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
 
 from data_prep.errors import exit_on_user_error
+from launch import command
 
 EXAMPLES = """examples:
   python launch/generate.py RUN/checkpoints/latest "The river"
@@ -98,4 +99,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.end_with(main)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import statistics
 import tarfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,14 +24,14 @@ import pytest
 import torch
 import transformers
 import zstandard
-from measure import Row, alternate
+from measure import Row
 
 from data_prep.tokenizer import published
 
 ITEMS = int(os.environ.get("BENCH_SCORE_ITEMS", "8"))
 SHOTS = int(os.environ.get("BENCH_SCORE_SHOTS", "4"))
 BATCHES = [int(size) for size in os.environ.get("BENCH_SCORE_BATCHES", "8").split(",")]
-REPEATS = int(os.environ.get("BENCH_SCORE_REPEATS", "3"))
+REPEATS = int(os.environ.get("BENCH_SCORE_REPEATS", "2"))
 LAYERS = int(os.environ.get("BENCH_SCORE_LAYERS", "12"))
 TEXT_CHARACTERS = 6000
 """Of each text for rolling log-likelihood: more than a window of 1,024 tokens."""
@@ -91,52 +93,45 @@ def test_score(table: list[Row], tmp_path: Path) -> None:
     ours: Any = WebtextLM(checkpoint=str(folder))
     for name, kind, arguments in work:
         requests = instances(arguments)
-        peers: dict[int, Any] = {
-            size: HFLM(pretrained=str(folder), dtype="float32", batch_size=size, device="cpu") for size in BATCHES
-        }
-        tried = {size: seconds(partial(call, peer, kind, requests)) for size, peer in peers.items()}
-        size = min(tried, key=tried.__getitem__)
-        peer = peers[size]
-        difference = compare(call(ours, kind, requests), call(peer, kind, requests))
-        mine, theirs, mine_cpu, theirs_cpu = both(
-            partial(call, ours, kind, requests), partial(call, peer, kind, requests)
-        )
+        peers = {size: HFLM(pretrained=str(folder), dtype="float32", batch_size=size, device="cpu") for size in BATCHES}
+        tried = {size: timed(partial(call, peer, kind, requests)) for size, peer in peers.items()}
+        size = min(tried, key=lambda size: tried[size].wall)
+        mine = [timed(partial(call, ours, kind, requests))]
+        theirs = [tried[size]]
+        for _ in range(REPEATS):
+            mine.append(timed(partial(call, ours, kind, requests)))
+            theirs.append(timed(partial(call, peers[size], kind, requests)))
+        difference = compare(mine[0].answers, theirs[0].answers)
+        wall, their_wall = (statistics.median(one.wall for one in runs[1:]) for runs in (mine, theirs))
+        used, their_used = (statistics.median(one.processor for one in runs[1:]) for runs in (mine, theirs))
         table.append(
             Row(
                 name,
-                f"{len(requests) / mine:.2f} requests/s ({mine_cpu:.1f} s of processor)",
-                f"hf, batch {size}: {len(requests) / theirs:.2f} ({theirs_cpu:.1f} s)",
-                f"{theirs / mine:.2f}",
-                difference,
+                f"{len(requests) / wall:.2f} requests/s ({used:.1f} s of processor)",
+                f"hf, batch {size}: {len(requests) / their_wall:.2f} ({their_used:.1f} s)",
+                f"{their_wall / wall:.2f}",
+                f"{len(requests)} requests; {difference}",
             )
         )
+
+
+@dataclass(frozen=True)
+class Run:
+    """Answers, and the seconds that they took."""
+
+    answers: list[Any]
+    wall: float
+    processor: float
 
 
 def call(model: Any, kind: str, requests: list[Any]) -> Any:
     return getattr(model, kind)(requests, disable_tqdm=True)
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def both(*functions: Callable[[], Any]) -> tuple[float, float, float, float]:
-    """Median wall-clock seconds of both, then median processor seconds of both, of the same runs."""
-    used: list[list[float]] = [[] for _ in functions]
-
-    def timed(number: int) -> Callable[[], Any]:
-        def run() -> None:
-            start = time.process_time()
-            functions[number]()
-            used[number].append(time.process_time() - start)
-
-        return run
-
-    mine, theirs = alternate(*(timed(number) for number in range(len(functions))), repeats=REPEATS)
-    mine_cpu, theirs_cpu = (sorted(one)[len(one) // 2] for one in used)
-    return mine, theirs, mine_cpu, theirs_cpu
+def timed(function: Callable[[], list[Any]]) -> Run:
+    wall, processor = time.perf_counter(), time.process_time()
+    answers = function()
+    return Run(answers, time.perf_counter() - wall, time.process_time() - processor)
 
 
 def compare(ours: list[Any], theirs: list[Any]) -> str:
