@@ -64,7 +64,8 @@ class Scorer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.ranks.dismiss()
+        if kind is None or issubclass(kind, Exception):  # interrupted, the others may be in the middle of something
+            self.ranks.dismiss()
 
     def serve(self) -> None:
         """Compute what rank 0 deals out, until it is done; for the other ranks."""
