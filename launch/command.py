@@ -37,6 +37,15 @@ def run(main: Callable[..., None]) -> None:
         _leave(end)
 
 
+def end_with(main: Callable[[], None]) -> None:
+    """Run a command that reads its own arguments, and end the process."""
+    try:
+        main()
+    except SystemExit as end:
+        _leave(end)
+    _leave(SystemExit(0))
+
+
 def _leave(end: SystemExit) -> None:
     """End the process; once ranks have run, without tearing the interpreter down.
 

@@ -1,7 +1,8 @@
-"""Evaluate a pretraining checkpoint: `python launch/evaluate.py CONFIG [KEY=VALUE]...`."""
+"""Evaluate a checkpoint or a Hugging Face model: `python launch/evaluate.py CONFIG [KEY=VALUE]...`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,10 +24,13 @@ def main(config: command.Config, overrides: command.Overrides = None, local_rank
       python launch/evaluate.py configs/evaluate/demo.yaml checkpoint=runs/NAME/checkpoints/latest run.name=NAME-eval
 
       python launch/evaluate.py configs/evaluate/demo.yaml harness.include_path=FOLDER 'harness.tasks=[TASK]'
+
+      deepspeed --num_accelerators 2 launch/evaluate.py configs/evaluate/demo.yaml checkpoint=HUGGING_FACE_FOLDER
     """
     settings = load(config, EvaluateConfig, overrides or [])
     if result_of(settings) is not None:
-        print(f"{settings.run.name}: complete, nothing to do")
+        if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+            print(f"{settings.run.name}: complete, nothing to do")
         return
     from pipeline.evaluate.run import evaluate
 

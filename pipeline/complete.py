@@ -11,11 +11,13 @@ from typing import Any
 from data_prep import store
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
-from pipeline.checkpoint.hf_folder import folder_digest, is_model
-from pipeline.checkpoint.store import CheckpointManifest
+from pipeline.checkpoint.hf_folder import model_digest
 from pipeline.config.features import FeaturesConfig
 from pipeline.config.schema import EvaluateConfig, FinetuneConfig, PretrainConfig, RunConfig
 from pipeline.data.sources import open_data
+from pipeline.evaluate.checkpoints import checkpoints_in
+from pipeline.evaluate.suite.compare import examples_digest
+from pipeline.evaluate.suite.sets import suite_digest
 from pipeline.finetune.task import task_digest
 from pipeline.runs import RunFolder
 
@@ -59,16 +61,6 @@ def harness_digest(folder: str) -> str:
     return store.digest({name: store.sha256_of(str(path)) for name, path in files.items()})
 
 
-def model_digest(path: str) -> str:
-    """sha256 (hex) of a checkpoint of ours, or of a model in a folder of Hugging Face's.
-
-    Raises:
-        UserError: there is neither.
-    """
-    folder = Path(path).resolve()
-    return folder_digest(folder) if is_model(folder) else CheckpointManifest.load(folder).digest
-
-
 def _features_from(config: FeaturesConfig) -> dict[str, str]:
     if config.init is not None:
         return {"checkpoint": model_digest(config.init.checkpoint)}
@@ -91,13 +83,19 @@ def made_from(config: AnyConfig) -> str:
         return store.digest({"checkpoint": model_digest(config.init.checkpoint), "task": task_digest(config.task)})
     if isinstance(config, FeaturesConfig):
         return store.digest({"task": task_digest(config.task), **_features_from(config)})
-    inputs = [CheckpointManifest.load(Path(config.checkpoint).resolve()).digest]
+    inputs = [model_digest(path) for path in checkpoints_in(config.checkpoint) or [config.checkpoint]]
     if config.perplexity is not None:
         inputs.append(DatasetManifest.load(config.perplexity.path).digest)
     if config.choice is not None:
         inputs.append(choice_digest(config.choice.path))
     if config.harness is not None:
         inputs.append(harness_digest(config.harness.include_path))
+    if config.suite is not None:
+        inputs.append(suite_digest(config.suite))
+    if config.against is not None:
+        inputs.append(examples_digest(config.against))
+    if config.memorization is not None:
+        inputs.append(DatasetManifest.load(config.memorization.corpus).digest)
     return store.digest(inputs)
 
 

@@ -15,13 +15,15 @@ import torch
 import torch.distributed as dist
 
 from data_prep.errors import UserError
-from pipeline.launcher import end_with_launcher, free_port
+from pipeline.launcher import end_with_launcher, free_port, map_environment
 
 TIMEOUT_MINUTES = 30.0
 """For collectives, where no setting says otherwise; DeepSpeed's own default changed between releases."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt(3)."""
+
+__all__ = ["World", "free_port", "init", "map_environment", "on_main", "shutdown", "together"]
 
 T = TypeVar("T")
 
@@ -80,33 +82,6 @@ class World:
     def is_main(self) -> bool:
         """Whether this is rank 0, which alone prints, tracks and writes manifests."""
         return self.rank == 0
-
-
-def map_environment(env: dict[str, str]) -> dict[str, str]:
-    """The rendezvous variables for this process, whichever launcher started it.
-
-    `deepspeed` and `torchrun` set them; under `srun` they follow from Slurm's (one task a rank); a plain `python` is
-    one rank.
-    """
-    if "RANK" in env and "WORLD_SIZE" in env:
-        return {}
-    # Set inside the steps of `srun` alone: a batch script has SLURM_NTASKS and is task 0 itself.
-    tasks = env.get("SLURM_STEP_NUM_TASKS", "1")
-    if "SLURM_PROCID" in env and int(tasks) > 1:
-        return {
-            "RANK": env["SLURM_PROCID"],
-            "WORLD_SIZE": tasks,
-            "LOCAL_RANK": env["SLURM_LOCALID"],
-            "MASTER_ADDR": env.get("MASTER_ADDR") or env["SLURM_LAUNCH_NODE_IPADDR"],
-            "MASTER_PORT": env.get("MASTER_PORT") or str(20000 + int(env["SLURM_JOB_ID"]) % 20000),
-        }
-    return {
-        "RANK": "0",
-        "WORLD_SIZE": "1",
-        "LOCAL_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-    }
 
 
 def init(timeout_minutes: float = TIMEOUT_MINUTES) -> World:

@@ -1,4 +1,4 @@
-"""Launching: free ports, and an end of the ranks when what launched them is gone."""
+"""Launching: free ports, rank numbers, and an end of the ranks when what launched them is gone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,33 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def map_environment(env: dict[str, str]) -> dict[str, str]:
+    """The rendezvous variables for this process, whichever launcher started it.
+
+    `deepspeed` and `torchrun` set them; under `srun` they follow from Slurm's (one task a rank); a plain `python` is
+    one rank.
+    """
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return {}
+    # Set inside the steps of `srun` alone: a batch script has SLURM_NTASKS and is task 0 itself.
+    tasks = env.get("SLURM_STEP_NUM_TASKS", "1")
+    if "SLURM_PROCID" in env and int(tasks) > 1:
+        return {
+            "RANK": env["SLURM_PROCID"],
+            "WORLD_SIZE": tasks,
+            "LOCAL_RANK": env["SLURM_LOCALID"],
+            "MASTER_ADDR": env.get("MASTER_ADDR") or env["SLURM_LAUNCH_NODE_IPADDR"],
+            "MASTER_PORT": env.get("MASTER_PORT") or str(20000 + int(env["SLURM_JOB_ID"]) % 20000),
+        }
+    return {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
 
 
 def end_with_launcher() -> None:

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face model in a folder; without torch."""
+"""The files of a Hugging Face model in a folder, and digests of models, theirs and ours; without torch."""
 
 from __future__ import annotations
 
@@ -6,34 +6,39 @@ from pathlib import Path
 
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
+from pipeline.checkpoint.store import MANIFEST, CheckpointManifest
 
 CONFIG, MODEL, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a model of theirs."""
-    return (folder / CONFIG).is_file()
+    """Whether a folder holds a model of theirs and not a checkpoint of ours."""
+    return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
 
 
 def weight_files(folder: Path) -> list[str]:
     """Names of the files of the weights.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or one of them is missing.
         CorruptFile: the list of them is damaged.
     """
     if (folder / MODEL).is_file():
         return [MODEL]
-    if (folder / INDEX).is_file():
-        index = store.read_json(str(folder / INDEX))
-        try:
-            return sorted(set(index["weight_map"].values()))
-        except (AttributeError, KeyError, TypeError):
-            raise CorruptFile("not an index of weights", where=str(folder / INDEX), fix="get it again") from None
-    raise UserError(
-        f"no weights here ({MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
-    )
+    if not (folder / INDEX).is_file():
+        raise UserError(
+            f"no weights here ({MODEL} is missing)", where=str(folder), fix="give a folder saved as safetensors"
+        )
+    index = store.read_json(str(folder / INDEX))
+    try:
+        names = sorted(set(index["weight_map"].values()))
+    except (AttributeError, KeyError, TypeError):
+        raise CorruptFile("not an index of weights", where=str(folder / INDEX), fix="get it again") from None
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError("a file of the weights is missing", where=str(folder / name), fix="get the files again")
+    return names
 
 
 def weights_digest(folder: Path) -> str:
@@ -45,18 +50,18 @@ def weights_digest(folder: Path) -> str:
     return store.digest(_hashes(folder, weight_files(folder)))
 
 
-def folder_digest(folder: Path) -> str:
-    """sha256 (hex) over weights, settings and tokenizer.
+def model_digest(path: str) -> str:
+    """sha256 (hex) of all that decides a model's numbers: of a checkpoint of ours, or of a folder of theirs.
 
     Raises:
-        UserError: a file is missing.
+        UserError: neither is there, or a file of it is missing.
     """
+    folder = Path(path).resolve()
+    if not is_model(folder):
+        return CheckpointManifest.load(folder).digest
     others = [name for name in (CONFIG, *_TOKENIZER) if (folder / name).is_file()]
     return store.digest(_hashes(folder, [*weight_files(folder), *others]))
 
 
 def _hashes(folder: Path, names: list[str]) -> dict[str, str]:
-    for name in names:
-        if not (folder / name).is_file():
-            raise UserError("a file of the weights is missing", where=str(folder / name), fix="get the files again")
     return {name: store.sha256_of(str(folder / name)) for name in names}

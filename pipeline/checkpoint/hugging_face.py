@@ -43,9 +43,6 @@ _FILES = [CONFIG, "*.safetensors", INDEX, TOKENIZER, "vocab.json", "merges.txt"]
 def import_model(source: str, out: str) -> Path:
     """Write a model of theirs as a checkpoint that fine-tuning and evaluation open as one of pretraining.
 
-    GPT-1's published vocabulary has no <|endoftext|>, which our tokenizers have as the last id: its row is the mean of
-    the others (Hewitt 2021: a new token's probability is then at most the mean of theirs).
-
     Args:
         source: folder with config.json, model.safetensors (or shards of it) and a tokenizer, or `hub:` and the id of a
             model on the Hub, which is downloaded.
@@ -62,7 +59,7 @@ def import_model(source: str, out: str) -> Path:
     folder = _download(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
     if not folder.is_dir():
         raise UserError("no such folder", where=source, fix=f"correct the path; for a model on the Hub write {HUB}ID")
-    model, tokenizer_data = read_shape(folder)
+    model, _, tokenizer_data = read_shape(folder)
     weights, digest = read_folder(folder), weights_digest(folder)
     vocab_size = len(weights[f"{EMBEDDING}.weight"])
     checkpoints = CheckpointStore(target, keep_last=1)
@@ -98,18 +95,23 @@ def import_model(source: str, out: str) -> Path:
         raise
 
 
-def read_shape(folder: Path) -> tuple[ModelConfig, bytes]:
-    """(shape, tokenizer.json) of a model of theirs; GPT-1's published vocabulary gets its <|endoftext|>.
+def read_shape(folder: Path) -> tuple[ModelConfig, int, bytes]:
+    """(shape, ids that have a probability, tokenizer.json) of a model of theirs.
+
+    GPT-1's published vocabulary has no <|endoftext|>, which our tokenizers have as the last id: it has no probability.
 
     Raises:
         UserError: something is missing there, or the model is none that ours are.
         CorruptFile: a file is damaged.
     """
-    return _shape(folder)[0], _tokenizer(folder)
+    return *_shape(folder), _tokenizer(folder)
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
     """Canonical weights of a model of theirs, with as many token embeddings as the tokenizer has ids.
+
+    That of an <|endoftext|> which GPT-1's model does not know is the mean of the others (Hewitt 2021: a new token's
+    probability is then at most the mean of theirs).
 
     Raises:
         UserError: something is missing there, or does not fit the rest.
@@ -239,8 +241,6 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name in weight_files(folder):
         path = folder / name
-        if not path.is_file():
-            raise UserError("a file of the weights is missing", where=str(path), fix="get the files again")
         try:
             state |= load_file(path)
         except SafetensorError as error:

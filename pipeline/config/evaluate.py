@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from data_prep.configfile import Settings
+from pipeline.config.evaluate_memorization import MemorizationConfig
+from pipeline.config.evaluate_suite import SuiteConfig
 from pipeline.config.fields import Positive
 from pipeline.config.run import RunConfig, TrackingConfig
 
@@ -57,14 +59,18 @@ class EvaluateConfig(Settings):
     """An evaluation of one checkpoint.
 
     Attributes:
-        checkpoint: folder of a pretraining checkpoint.
-        batch_size: windows per forward pass; it does not change the numbers.
+        checkpoint: folder of a pretraining checkpoint, or of a Hugging Face model (GPT-2, OpenAI GPT).
+        batch_tokens: tokens per forward pass, padding and cached ones included; it does not change the numbers.
+        against: folder of another evaluation run; tasks of the suite that both have scored are compared pair by pair.
     """
 
     run: RunConfig
     checkpoint: str
-    batch_size: Positive = 8
+    batch_tokens: Positive = 8192
     perplexity: PerplexityConfig | None = None
     choice: ChoiceConfig | None = None
     harness: HarnessConfig | None = None
+    suite: SuiteConfig | None = None
+    against: str | None = None
+    memorization: MemorizationConfig | None = None
     tracking: TrackingConfig = TrackingConfig()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import orjson
 
 from data_prep import store
 from data_prep.errors import UserError
-from data_prep.progress import ProgressBar
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.schema import ChoiceConfig
-from pipeline.evaluate.model import Scorer, Window
-from pipeline.model.loss import IGNORE
+from pipeline.evaluate.continuation import continuation_ids
+from pipeline.evaluate.model import Scorer
 
 
 @dataclass(frozen=True)
@@ -53,52 +51,33 @@ def read_items(path: str, limit: int) -> list[Item]:
     return items
 
 
-def choice_window(tokenizer: Tokenizer, context: str, choice: str, length: int, owner: int) -> Window:
-    """The window that scores `choice` after `context` and one space.
-
-    Both are encoded together, so that the boundary is the one the model has seen in training; what is scored starts at
-    the first token that differs from the context's own encoding. Context is cut on the left where the window is full.
-    """
-    alone, both = tokenizer.encode(context), tokenizer.encode(f"{context} {choice}")
-    shared = 0
-    while shared < min(len(alone), len(both) - 1) and alone[shared] == both[shared]:
-        shared += 1
-    inputs = [tokenizer.eot_id, *both[:-1]]
-    targets = [IGNORE] * shared + both[shared:]
-    return Window(inputs[-length:], targets[-length:], owner)
+def choice_ids(tokenizer: Tokenizer, context: str, choice: str) -> tuple[list[int], list[int]]:
+    """(ids before, ids scored) of `choice` after `context` and one space; <|endoftext|> stands before the context."""
+    both, first = continuation_ids(tokenizer, context, f" {choice}")
+    return [tokenizer.eot_id, *both[:first]], both[first:]
 
 
 def choice(scorer: Scorer, config: ChoiceConfig) -> dict[str, float]:
     """Accuracy with its standard error sqrt(p (1 - p) / n), beside chance.
 
     Returns:
-        `accuracy`, `stderr`, `chance`, `examples`.
+        `accuracy`, `stderr`, `chance`, `examples`, and `truncated`: choices whose context was cut on the left.
     """
     items = read_items(config.path, config.examples)
-    total = sum(len(item.choices) for item in items)
-    lengths: list[int] = []
-
-    def windows() -> Iterator[Window]:
-        for item in items:
-            for text in item.choices:
-                window = choice_window(scorer.tokenizer, item.context, text, scorer.sequence_length, len(lengths))
-                lengths.append(sum(target != IGNORE for target in window.targets))
-                yield window
-
-    per_token: list[float] = []
-    with ProgressBar(config.name, total, "choices") as bar:
-        for owner, score in scorer.nll(windows()):
-            per_token.append(score / lengths[owner])
-            bar.update(owner + 1)
+    pairs = [choice_ids(scorer.tokenizer, item.context, text) for item in items for text in item.choices]
+    before = scorer.truncated
+    scored = scorer.loglikelihood_ids(pairs, title=config.name)
+    per_token = [one.logprob / len(ids) for one, (_, ids) in zip(scored, pairs, strict=True)]
     correct, first = 0, 0
     for item in items:
         scores = per_token[first : first + len(item.choices)]
         first += len(item.choices)
-        correct += min(range(len(scores)), key=scores.__getitem__) == item.answer
+        correct += max(range(len(scores)), key=scores.__getitem__) == item.answer
     accuracy = correct / len(items)
     return {
         "accuracy": accuracy,
         "stderr": math.sqrt(accuracy * (1 - accuracy) / len(items)),
         "chance": sum(1 / len(item.choices) for item in items) / len(items),
         "examples": len(items),
+        "truncated": scorer.truncated - before,
     }

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from data_prep.errors import UserError
-from data_prep.progress import ProgressBar
 from data_prep.shards import DatasetManifest, TokenSplit
 from pipeline.config.schema import PerplexityConfig
 from pipeline.evaluate.model import Scorer, Window, windows_of
@@ -49,11 +48,7 @@ def perplexity(scorer: Scorer, config: PerplexityConfig) -> dict[str, float]:
             totals["bytes"] += len(text)
             yield from windows_of(ids, manifest.eot_id, length, stride, number)
 
-    nll = 0.0
-    with ProgressBar("perplexity", count, "documents") as bar:
-        for owner, score in scorer.nll(windows()):
-            nll += score
-            bar.update(owner + 1)
+    nll = -math.fsum(scored.logprob for scored in scorer.token_logprobs(windows(), title="perplexity"))
     return {
         "ppl_token": math.exp(nll / totals["tokens"]),
         "ppl_word": math.exp(min(700.0, nll / totals["words"])),

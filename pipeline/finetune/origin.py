@@ -59,7 +59,7 @@ class Origin:
         """
         folder = Path(path).resolve()
         if hf_folder.is_model(folder):
-            shape, tokenizer = read_shape(folder)
+            shape, _, tokenizer = read_shape(folder)
             return Origin(
                 folder,
                 None,

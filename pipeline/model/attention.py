@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from data_prep.errors import UserError
 from pipeline.config.kernels import AttentionKernel, KernelConfig
 from pipeline.config.model import ModelConfig
+from pipeline.model.cache import Reading
 from pipeline.model.parts import PLAIN, Parts
 
 _BACKENDS = {
@@ -171,11 +172,23 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self._split_rng = parts.split_rng
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
-        """[batch, time, d_model] -> the same shape; `documents` [batch, time] int keeps documents apart."""
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
+        """[batch, time, d_model] -> the same shape.
+
+        Args:
+            hidden: the input.
+            documents: [batch, time] int document numbers that attention keeps apart, or None.
+            reading: the tokens before these, and the documents; None if there are none before.
+        """
         batch, time, _ = hidden.shape
         fused = self.c_attn(hidden).view(batch, time, self.n_head, 3, self.d_head)
         query, key, value = (part.transpose(1, 2) for part in fused.unbind(3))
+        if reading is not None:
+            key, value = reading.attended(self, key, value)
+            if not reading.plain:
+                mixed = functional.scaled_dot_product_attention(query, key, value, reading.mask(self.band_width))
+                after: Tensor = self.c_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
+                return after
         dropout = self.p_dropout if self.training else 0.0
         with self._split_rng():
             mixed = attend(query, key, value, self.band_width, documents, dropout, self.kernel)

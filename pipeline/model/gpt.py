@@ -2,7 +2,8 @@
 
 `layout(config, vocab_size)` is the model: an ordered list of (canonical name, builder). `GPT` runs the list as one
 module. Every layer is called with the hidden states [batch, time, d_model] of the one before (the first with tokens)
-and with document numbers [batch, time] or None, and returns hidden states. The output head is the token embedding
+and with document numbers [batch, time] or None, and returns hidden states. For generation and scoring they also take a
+`Reading` of a cache, which stands for the tokens before and for the documents. The output head is the token embedding
 (tied), applied inside `lm_loss`. Canonical names follow Hugging Face's GPT-2.
 """
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 from pipeline.config.kernels import KernelConfig
 from pipeline.config.model import ModelConfig
 from pipeline.model.attention import SelfAttention
+from pipeline.model.cache import Cache, Reading
 from pipeline.model.loss import head_logits, lm_loss, token_nll
 from pipeline.model.lstm import LSTMLayer, Projection
 from pipeline.model.parts import PLAIN, Parts, TokenEmbedding, mark_rows
@@ -52,10 +54,12 @@ class PositionEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(config.sequence_length, config.d_model))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """Positions 0, 1, ... are added to [batch, time, d_model]; they restart at each document."""
         time = hidden.shape[1]
-        if documents is None:
+        if reading is not None:
+            positions = functional.embedding(reading.positions, self.weight)
+        elif documents is None:
             positions = self.weight[:time]
         else:
             index = torch.arange(time, device=hidden.device).expand_as(documents)
@@ -97,13 +101,13 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.d_model, eps=NORM_EPS)
         self.mlp = FeedForward(config, parts)
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """[batch, time, d_model] -> the same shape."""
         if self.norm_first:
-            hidden = hidden + self.attn(self.ln_1(hidden), documents)
+            hidden = hidden + self.attn(self.ln_1(hidden), documents, reading)
             hidden = hidden + self.mlp(self.ln_2(hidden))
             return hidden
-        hidden = self.ln_1(hidden + self.attn(hidden, documents))
+        hidden = self.ln_1(hidden + self.attn(hidden, documents, reading))
         hidden = self.ln_2(hidden + self.mlp(hidden))
         return hidden
 
@@ -114,7 +118,7 @@ class FinalNorm(nn.LayerNorm):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.d_model, eps=NORM_EPS)
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """[batch, time, d_model] -> the same shape."""
         return super().forward(hidden)
 
@@ -205,6 +209,30 @@ class GPT(nn.Module):
         state = tokens
         for name in self._order:
             state = self.get_submodule(name)(state, documents)
+        return state
+
+    def cache(self, rows: int) -> Cache:
+        """An empty cache for so many sequences."""
+        end = self.vocab_size - 1 if self.config.document_mask else None
+        return Cache(rows, self.embedding.weight.device, end)
+
+    def read(self, tokens: Tensor, lengths: Tensor, cache: Cache, keep: bool = True) -> Tensor:
+        """Last hidden states of tokens that go on from what a cache holds, which then holds them too.
+
+        Args:
+            tokens: [rows, time] int64, padded on the right.
+            lengths: [rows] int64, how many of them are no padding.
+            cache: of `cache`, or a branch of such a one; no row may grow beyond `sequence_length`.
+            keep: whether the cache is needed any more.
+
+        Returns:
+            [rows, time, d_model], of no meaning where the tokens are padding.
+        """
+        reading = cache.read(tokens, lengths, keep)
+        state = tokens
+        for name in self._order:
+            state = self.get_submodule(name)(state, None, reading)
+        reading.done()
         return state
 
     def logits(self, tokens: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ Transformer, and a projection brings the units back to the embedding's width: ou
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pipeline.config.model import ModelConfig
+from pipeline.model.cache import Reading
 
 
 class LSTMLayer(nn.Module):
@@ -25,11 +27,18 @@ class LSTMLayer(nn.Module):
         self.lstm = nn.LSTM(config.d_model if index == 0 else config.lstm_units, config.lstm_units, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """[batch, time, d_model or units] -> [batch, time, units]."""
+        if reading is not None:
+            # Packed, so that the state behind a row's last token is kept and not that behind its padding.
+            packed = pack_padded_sequence(hidden, reading.lengths.cpu(), batch_first=True, enforce_sorted=False)
+            out, after = self.lstm(packed, reading.state(self))
+            reading.remember(self, after)
+            padded: Tensor = pad_packed_sequence(out, batch_first=True, total_length=hidden.shape[1])[0]
+            return padded
         state, _ = self.lstm(self.dropout_in(hidden))
-        out: Tensor = self.dropout(state)
-        return out
+        dropped: Tensor = self.dropout(state)
+        return dropped
 
 
 class Projection(nn.Linear):
@@ -38,6 +47,6 @@ class Projection(nn.Linear):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.lstm_units, config.d_model)
 
-    def forward(self, hidden: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, hidden: Tensor, documents: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """Project the states."""
         return super().forward(hidden)

@@ -27,7 +27,7 @@ class TokenEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, d_model))
         self.register_load_state_dict_pre_hook(_pad_rows)  # type: ignore[no-untyped-call]
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, documents: Tensor | None = None, reading: object = None) -> Tensor:
         """Look the tokens up."""
         return functional.embedding(tokens, self.weight)
 

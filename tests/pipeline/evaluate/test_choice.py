@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,15 @@ from small_model import tokenizer_bytes, write_rows
 from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer, train
 from pipeline.config.schema import ChoiceConfig
-from pipeline.evaluate.choice import choice, choice_window, read_items
-from pipeline.evaluate.model import Window
-from pipeline.model.loss import IGNORE
+from pipeline.evaluate.choice import choice, choice_ids, read_items
+from pipeline.evaluate.model import Scored
 
 TOKENIZER = Tokenizer(tokenizer_bytes())
 
 
 def test_the_choice_is_scored_and_the_context_is_not() -> None:
     context, ending = TOKENIZER.encode("the cat"), TOKENIZER.encode(" sees it.")
-    window = choice_window(TOKENIZER, "the cat", "sees it.", 64, 3)
-    assert window == Window([TOKENIZER.eot_id, *context, *ending[:-1]], [IGNORE] * len(context) + ending, 3)
-
-
-def test_context_is_cut_on_the_left() -> None:
-    ending = TOKENIZER.encode(" sees it.")
-    length = len(ending) + 2
-    window = choice_window(TOKENIZER, "the old man and the cat", "sees it.", length, 0)
-    assert window.targets == [IGNORE, IGNORE, *ending]
-    assert window.tokens == [*TOKENIZER.encode("the old man and the cat")[-3:], *ending[:-1]]
+    assert choice_ids(TOKENIZER, "the cat", "sees it.") == ([TOKENIZER.eot_id, *context], ending)
 
 
 def test_a_choice_that_changes_the_encoding_of_the_context_is_scored_from_there() -> None:
@@ -37,23 +26,22 @@ def test_a_choice_that_changes_the_encoding_of_the_context_is_scored_from_there(
     alone, both = tokenizer.encode("x \n"), tokenizer.encode("x \n  y")
     assert alone[0] == both[0]
     assert alone[1] != both[1]
-    window = choice_window(tokenizer, "x \n", " y", 64, 0)
-    assert window.targets == [IGNORE, *both[1:]]
+    assert choice_ids(tokenizer, "x \n", " y") == ([tokenizer.eot_id, both[0]], both[1:])
 
 
 class FakeScorer:
-    """Gives each text a score for the whole of it."""
+    """Gives each text a log-probability for the whole of it."""
 
     tokenizer = TOKENIZER
     sequence_length = 64
+    truncated = 0
 
     def __init__(self, scores: dict[str, float]) -> None:
         self.scores = scores
 
-    def nll(self, windows: Iterator[Window]) -> Iterator[tuple[int, float]]:
-        for window in windows:
-            asked = [target for target in window.targets if target != IGNORE]
-            yield window.owner, self.scores[TOKENIZER.decode(asked)]
+    def loglikelihood_ids(self, pairs: list[tuple[list[int], list[int]]], title: str) -> list[Scored]:
+        scores = [self.scores[TOKENIZER.decode(ids)] for _, ids in pairs]
+        return [Scored(number, score, False, []) for number, score in enumerate(scores)]
 
 
 def test_the_highest_likelihood_per_token_wins(tmp_path: Path) -> None:
@@ -67,13 +55,14 @@ def test_the_highest_likelihood_per_token_wins(tmp_path: Path) -> None:
     ]
     write_rows(tmp_path / "task.jsonl", rows)
     # As a whole the long one is less likely, per token it is more likely.
-    scores = {short: 2.0 * n_short, long: 1.9 * n_long, " the moon.": 99.0, " nobody.": 99.0}
+    scores = {short: -2.0 * n_short, long: -1.9 * n_long, " the moon.": -99.0, " nobody.": -99.0}
     found = choice(FakeScorer(scores), ChoiceConfig(name="test", path=str(tmp_path / "task.jsonl")))  # type: ignore[arg-type]
     assert found == {
         "accuracy": pytest.approx(2 / 3),
         "stderr": pytest.approx(math.sqrt(2 / 3 * 1 / 3 / 3)),
         "chance": pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3),
         "examples": 3,
+        "truncated": 0,
     }
 
 

@@ -5,12 +5,15 @@ from typing import Any
 
 import orjson
 import pytest
+from harness import ranks
 from run_folder import metrics
 from small_model import write_rows
+from tiny_models import hugging_face_folder
 
 from data_prep.configfile import merge, validate
 from data_prep.errors import UserError
 from pipeline.checkpoint.store import CheckpointManifest
+from pipeline.complete import result_of
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.run import evaluate
 
@@ -54,10 +57,31 @@ def test_scores_and_where_they_come_from(
 
 def test_batch_size_does_not_change_the_numbers(pretrained: Path, small_dataset: Path, tmp_path: Path) -> None:
     found = [
-        evaluate(config(pretrained, small_dataset, tmp_path, run={"name": str(size)}, batch_size=size))["metrics"]
-        for size in (1, 8)
+        evaluate(config(pretrained, small_dataset, tmp_path, run={"name": str(size)}, batch_tokens=size))["metrics"]
+        for size in (1, 100, 8192)
     ]
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert found[0] == found[1] == found[2]
+
+
+def _evaluated(settings: EvaluateConfig) -> dict[str, Any]:
+    return evaluate(settings)
+
+
+@pytest.mark.slow
+def test_a_hugging_face_folder_on_two_ranks_has_the_numbers_of_one(small_dataset: Path, tmp_path: Path) -> None:
+    hugging_face_folder(tmp_path / "model")
+    runs = [config(tmp_path / "model", small_dataset, tmp_path, run={"name": str(size)}) for size in (1, 2)]
+    one, two = ranks(1, _evaluated, runs[0])[0], ranks(2, _evaluated, runs[1])
+    assert one["metrics"] == two[0]["metrics"]
+    assert two[1] == {}
+    record = orjson.loads((tmp_path / "2" / "run.json").read_bytes())
+    assert "upstream.imported" in record["tags"]
+    before = (tmp_path / "2" / "run.json").read_bytes()
+    assert evaluate(runs[1])["metrics"] == one["metrics"]
+    assert (tmp_path / "2" / "run.json").read_bytes() == before, "complete: nothing to do"
+    settings = tmp_path / "model" / "config.json"
+    settings.write_text(settings.read_text() + " ")
+    assert result_of(runs[1]) is None, "another model"
 
 
 def test_a_complete_evaluation_is_recognised(pretrained: Path, small_dataset: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ needs_harness = pytest.mark.skipif(not INSTALLED, reason="lm-eval is not install
 
 @pytest.fixture(scope="module")
 def scorer(pretrained: Path) -> Scorer:
-    return Scorer(str(pretrained), batch_size=3)
+    return Scorer(str(pretrained))
 
 
 def write_yaml(folder: Path, name: str, data: Path, **settings: Any) -> None:
@@ -115,14 +115,14 @@ def plain(scorer: Scorer, before: list[int], ids: list[int]) -> tuple[float, boo
 
 @needs_harness
 def test_log_likelihoods_and_greedy_equal_plain_ones(scorer: Scorer) -> None:
-    from pipeline.evaluate.harness import HarnessModel
+    from pipeline.evaluate.harness_model import WebtextLM
 
     encode, eot = scorer.tokenizer.encode, scorer.tokenizer.eot_id
     pairs = [("the cat sees", " the moon."), ("", "nobody likes it."), ("a dog likes two apples. " * 9 + "the", " old")]
     with torch.no_grad():
         best = int(scorer.model.logits(torch.tensor([encode("the cat")]))[0, -1].argmax())
     pairs.append(("the cat", scorer.tokenizer.decode([best])))
-    found = HarnessModel(scorer).loglikelihood([SimpleNamespace(args=pair) for pair in pairs])
+    found = WebtextLM(scorer=scorer).loglikelihood([SimpleNamespace(args=pair) for pair in pairs])
     assert len(encode(pairs[2][0])) > scorer.sequence_length
     for (context, continuation), (score, greedy) in zip(pairs, found, strict=True):
         before = encode(context) if context else [eot]
@@ -132,7 +132,7 @@ def test_log_likelihoods_and_greedy_equal_plain_ones(scorer: Scorer) -> None:
     assert found[-1][1]
     assert not found[0][1] or not found[1][1]
     with pytest.raises(UserError, match="does not fit into the model's 16"):
-        HarnessModel(scorer).loglikelihood([SimpleNamespace(args=("a", " dog" * 40))])
+        WebtextLM(scorer=scorer).loglikelihood([SimpleNamespace(args=("a", " dog" * 40))])
 
 
 @needs_harness
@@ -141,7 +141,11 @@ def test_log_likelihoods_and_greedy_equal_plain_ones(scorer: Scorer) -> None:
     [
         ("nowhere", {"output_type": "loglikelihood"}, r"cannot load the tasks \['nowhere'\].*not a registered"),
         ("gone", {"dataset_kwargs": {"data_files": "/nowhere.jsonl"}}, r"cannot load the tasks \['gone'\]"),
-        ("story", {"output_type": "generate_until"}, "the task story generates text"),
+        (
+            "story",
+            {"output_type": "generate_until", "generation_kwargs": {"until": ["."], "typical_p": 0.2}},
+            "generation_kwargs: 'typical_p' is not supported",
+        ),
     ],
 )
 def test_bad_tasks_are_named(scorer: Scorer, tmp_path: Path, name: str, settings: Any, message: str) -> None:
@@ -169,7 +173,7 @@ def test_a_run_carries_the_scores(pretrained: Path, tasks: Path, tmp_path: Path)
         }
     )
     result = evaluate(config)
-    assert result["metrics"].keys() == {"harness/pick/acc", "harness/pick/acc_stderr"}
+    assert result["metrics"].keys() == {"harness/pick/acc", "harness/pick/acc_stderr", "harness/truncated"}
     assert evaluate(config) == {**evaluate(config), **result}
 
 
@@ -180,7 +184,8 @@ def test_without_the_package_one_line_says_what_to_install(
 
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lm_eval" else find_spec(name))
-    monkeypatch.delitem(sys.modules, "pipeline.evaluate.harness", raising=False)
+    for name in ("harness", "harness_model"):
+        monkeypatch.delitem(sys.modules, f"pipeline.evaluate.{name}", raising=False)
     (tmp_path / "t.yaml").touch()
     config = EvaluateConfig.model_validate(
         {

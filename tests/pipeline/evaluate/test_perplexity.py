@@ -23,7 +23,7 @@ def documents(folder: Path, count: int) -> list[list[int]]:
 
 @torch.no_grad()
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(pretrained: Path, small_dataset: Path) -> None:
-    scorer = Scorer(str(pretrained), 8)
+    scorer = Scorer(str(pretrained))
     for parameter in scorer.model.parameters():
         parameter.zero_()
     size = scorer.tokenizer.vocab_size
@@ -42,7 +42,7 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(pretrai
 @torch.no_grad()
 def test_each_token_has_the_context_of_its_window(pretrained: Path, small_dataset: Path, stride: int | None) -> None:
     """Token by token: position i is read in the window that ends with its group of `stride` tokens."""
-    scorer = Scorer(str(pretrained), 8)
+    scorer = Scorer(str(pretrained))
     found = perplexity(scorer, PerplexityConfig(path=str(small_dataset), documents=2, stride=stride))
     step = stride or LENGTH
     total, tokens = 0.0, 0
@@ -60,7 +60,7 @@ def test_each_token_has_the_context_of_its_window(pretrained: Path, small_datase
 
 
 def test_a_trained_model_is_far_better_than_chance(pretrained: Path, small_dataset: Path) -> None:
-    scorer = Scorer(str(pretrained), 8)
+    scorer = Scorer(str(pretrained))
     found = perplexity(scorer, PerplexityConfig(path=str(small_dataset)))
     assert found["ppl_token"] < scorer.tokenizer.vocab_size / 5
 
@@ -68,4 +68,4 @@ def test_a_trained_model_is_far_better_than_chance(pretrained: Path, small_datas
 def test_a_dataset_of_another_tokenizer_is_refused(pretrained: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path, vocab_size=280)
     with pytest.raises(UserError, match="another tokenizer than the checkpoint; give the dataset"):
-        perplexity(Scorer(str(pretrained), 8), PerplexityConfig(path=str(tmp_path)))
+        perplexity(Scorer(str(pretrained)), PerplexityConfig(path=str(tmp_path)))

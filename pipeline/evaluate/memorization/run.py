@@ -1,0 +1,89 @@
+"""All that an evaluation says about the training text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.evaluate_memorization import MemorizationConfig
+from pipeline.config.evaluate_suite import SuiteConfig
+from pipeline.evaluate.memorization.contamination import clean_and_dirty, contamination
+from pipeline.evaluate.memorization.verbatim import samples_in_corpus, verbatim
+from pipeline.evaluate.model import Scorer
+from pipeline.evaluate.suite.compare import read_examples
+from pipeline.evaluate.suite.sets import present_tasks
+
+
+def memorization(
+    scorer: Scorer, config: MemorizationConfig, suite: SuiteConfig | None, folder: Path
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """(for `result.json`, metrics): overlap of the suite's sets, verbatim completion, parts of samples.
+
+    Args:
+        scorer: the model.
+        config: what is asked.
+        suite: the tasks, which have been scored; None if there are none.
+        folder: of the run, with what each example got.
+
+    Raises:
+        UserError: the corpus or a set cannot be read.
+    """
+    result: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    if suite is not None:
+        tasks, _ = present_tasks(suite)
+        for name, overlap in contamination(suite, tasks, config.corpus, config.documents).items():
+            rows = clean_and_dirty(overlap, read_examples(str(folder), name))
+            about = asdict(overlap)
+            about["dirty"] = len(overlap.dirty)
+            result.setdefault("overlap", {})[name] = {**about, "scores": rows}
+            metrics[f"overlap/{name}/percent"] = overlap.percent
+            for row in rows:
+                for part in ("clean", "dirty"):
+                    if row[part] is not None:
+                        metrics["/".join(filter(None, (name, row["variant"], part)))] = row[part]["value"]
+    if config.passages:
+        result["verbatim"] = verbatim(scorer, config)
+        for row in result["verbatim"]:
+            metrics[f"verbatim/copies_{row['copies'][0]}"] = row["completed"]["value"]
+    if config.samples:
+        result["samples"] = samples_in_corpus(scorer, config)
+        if result["samples"]["samples"] is not None:
+            metrics["longest_common/samples"] = result["samples"]["samples"]["value"]
+        if result["samples"]["held_out"] is not None:
+            metrics["longest_common/held_out"] = result["samples"]["held_out"]["value"]
+    return result, metrics
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The findings for people."""
+    text = []
+    for name, overlap in found.get("overlap", {}).items():
+        text.append(
+            f"{name}: {overlap['percent']:.2f} % of its 8-grams stand in the training text; "
+            f"{overlap['dirty']:,} of {overlap['examples']:,} examples share {overlap['n']} words with it"
+        )
+        text += [f"    {_parts(row)}" for row in overlap["scores"] if row["dirty"] is not None]
+    for row in found.get("verbatim", []):
+        low, high = row["copies"]
+        copies = f"{low}" if low == high else f"{low} to {high}" if high < 1 << 62 else f"{low} or more"
+        done = row["completed"]
+        text.append(
+            f"passages with {copies} copies: {100 * done['value']:.2f} % of {row['passages']:,} completed word by word "
+            f"({100 * done['low']:.2f} .. {100 * done['high']:.2f} %)"
+        )
+    samples = found.get("samples")
+    if samples and samples["samples"] and samples["held_out"]:
+        text.append(
+            f"longest part that stands in the training text, of {samples['tokens']} tokens: "
+            f"samples {samples['samples']['value']:.1f}, held-out text {samples['held_out']['value']:.1f}"
+        )
+    return text
+
+
+def _parts(row: dict[str, Any]) -> str:
+    parts: Sequence[str] = ("all", "clean", "dirty")
+    shown = [f"{part} {row[part]['value']:.4f} ({row[part]['n']:,})" for part in parts if row[part] is not None]
+    return ": ".join(filter(None, (row["variant"], ", ".join(shown))))

@@ -1,0 +1,140 @@
+"""Prompts: templates, and the solved examples before a question."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.tokenizer import Tokenizer
+from pipeline.config.evaluate_suite import PromptedTask, Shots
+from pipeline.data.order import key
+from pipeline.evaluate.suite.formats import Row, read_rows
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of a model.
+
+    Attributes:
+        name: of the task.
+        root: folder of evaluation sets.
+        pool: all rows of the set.
+        asked: numbers of the rows that are questions.
+        counts: numbers of solved examples.
+        seeds: of the draws of solved examples.
+    """
+
+    name: str
+    root: str
+    pool: Sequence[Row]
+    asked: Sequence[int]
+    counts: Sequence[int]
+    seeds: Sequence[int]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that are asked."""
+        return [self.pool[number] for number in self.asked]
+
+    def rounds(self) -> Iterator[tuple[int, int, str]]:
+        """(solved examples, seed, name of the variant); without solved examples the first seed only."""
+        for count in self.counts:
+            for seed in self.seeds if count else self.seeds[:1]:
+                yield count, seed, f"{count}-shot" + (f"/seed-{seed}" if count and len(self.seeds) > 1 else "")
+
+
+def fill(template: str, row: Mapping[str, Any], choice: str, where: str) -> str:
+    """A template with the fields of a row; {choice} is `choice`.
+
+    Raises:
+        UserError: it names a field that the row has not, or is no template.
+    """
+    try:
+        return string.Formatter().vformat(template, (), {**row, "choice": choice})
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        fields = ", ".join([*sorted(row), "choice"])
+        raise UserError(
+            f"the template {template!r} cannot be filled ({type(error).__name__}: {error})",
+            where=where,
+            fix=f"the fields of a row are {fields}",
+        ) from None
+
+
+def right(row: Row) -> str:
+    """The right choice, or the first accepted answer."""
+    return str(row["choices"][row["answer"]] if "choices" in row else row["answers"][0])
+
+
+def drawn(rows: int, count: int, seed: int, purpose: str, excluded: int | None = None) -> list[int]:
+    """Numbers of `count` different rows, as many as there are at most; fewer are the first ones of more.
+
+    Args:
+        rows: to draw from.
+        count: how many.
+        seed: of the draw.
+        purpose: what it is for: another one gives another draw.
+        excluded: the question itself, where it is one of the rows.
+    """
+    draw = random.Random(key(seed, purpose))
+    available = rows - (excluded is not None)
+    found: list[int] = []
+    while len(found) < min(count, available):
+        number = draw.randrange(rows)
+        if number != excluded and number not in found:
+            found.append(number)
+    return found
+
+
+class Prompter:
+    """Makes the prompts of a task.
+
+    Args:
+        task: its templates and shots.
+        questions: what is asked.
+
+    Raises:
+        UserError: the rows to draw from cannot be read.
+    """
+
+    def __init__(self, task: PromptedTask, questions: Questions) -> None:
+        self.name, self._task, self._own = questions.name, task, task.shots.data is None
+        self._pool = questions.pool
+        if task.shots.data is not None and max(questions.counts) > 0:
+            self._pool = read_rows(questions.root, task.shots.data)
+
+    def question(self, row: Row, choice: str) -> tuple[str, str]:
+        """(context, completion) of a row and one of its answers, without solved examples."""
+        where = f"task {self.name}"
+        return fill(self._task.context, row, choice, where), fill(self._task.completion, row, choice, where)
+
+    def shots(self, number: int, count: int, seed: int) -> list[str]:
+        """The solved examples of question `number`, each with its separator."""
+        shots: Shots = self._task.shots
+        numbers = drawn(len(self._pool), count, seed, f"{self.name}:{number}", number if self._own else None)
+        return ["".join(self.question(self._pool[one], right(self._pool[one]))) + shots.separator for one in numbers]
+
+    @property
+    def header(self) -> str:
+        """What stands before all solved examples."""
+        return self._task.shots.header
+
+
+def fitting(
+    tokenizer: Tokenizer, header: str, shots: Sequence[str], questions: Sequence[tuple[str, str]], room: int
+) -> list[str]:
+    """The first of the solved examples, as many as fit with the longest (context, completion) into `room` tokens.
+
+    GPT-3 2.4 takes as many as fit; one that is cut in two would be worse than none.
+    """
+    kept = list(shots)
+    while kept:
+        before = header + "".join(kept)
+        whole = [f"{before}{context}{completion}" for context, completion in questions]
+        if max(map(len, tokenizer.encode_batch(whole))) <= room:
+            break
+        kept.pop()
+    return kept
