@@ -19,13 +19,12 @@ from pipeline.experiments.plan import Child, children, store_of
 from pipeline.experiments.summary import Outcome, figure, finals, markdown, summarize, to_csv
 from pipeline.runs import RunFolder
 from pipeline.tracking import RunInfo, Tracker
-from pipeline.tracking.lineage import PARENT_VARIABLE, environment_tags
+from pipeline.tracking.lineage import EXPERIMENT, PARENT_VARIABLE, environment_tags
 from pipeline.tracking.runfolder import RunRecord
 from pipeline.tracking.uri import resolve_uri
 
 TABLE, CHILDREN, PLOT, SETTINGS, LOGS = "table.md", "children.csv", "plot", "experiment.yaml", "logs"
 """What lies in the experiment's folder beside the children: the table, one line a child, plot.svg and plot.png."""
-STAGE = "experiment"
 _TAIL_LINES = 12
 Say = Callable[[str], None]
 
@@ -128,7 +127,7 @@ def _info(experiment: ExperimentConfig) -> RunInfo:
     """The parent run. It stays the same when arms, points or seeds are added: its children belong to it."""
     return RunInfo(
         name=experiment.name,
-        stage=STAGE,
+        stage=EXPERIMENT,
         params={"experiment": experiment.name},
         tags={
             **environment_tags(),

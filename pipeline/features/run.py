@@ -55,6 +55,7 @@ def features(config: FeaturesConfig, say: Say = print) -> dict[str, Any]:
     done = result_of(config)
     if done is not None:
         return done
+    read = made_from(config)
     end_with_launcher()
     task = Task.load(config.task, say)
     extractor = _extractor(config, task, say)
@@ -96,12 +97,13 @@ def features(config: FeaturesConfig, say: Say = print) -> dict[str, Any]:
         tracker.set_params({**extractor.facts(), **{f"head.chosen.{name}": value for name, value in chosen.items()}})
         tracker.log(metrics, 1, len(task.splits[TRAIN]))
         tracker.set_final(metrics)
-        result = {"head": chosen, "metrics": metrics}
-        run.write_result(config, made_from(config), result)
+        run.write_result(config, read, {"head": chosen, "metrics": metrics})
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")
     _tell(config, task, metrics, chosen, say)
-    return {**(result_of(config) or {}), **result}
+    result = run.result(config, read)
+    assert result is not None
+    return result
 
 
 def _extractor(config: FeaturesConfig, task: Task, say: Say) -> _Extractor:

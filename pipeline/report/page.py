@@ -38,6 +38,9 @@ def render(comparison: Comparison, now: datetime) -> str:
         pair = "".join(f"<div>{_plot(plot)}</div>" for plot in finetune_plots(comparison.finetune))
         body = f"<div class=pair>{pair}</div>{_table(table.finetune_table(comparison.finetune))}"
         sections.append(_section("Fine-tuning: pretrained against random weights", body))
+    for run in comparison.experiments:
+        content = table.experiment_table(run)
+        sections.append(_section(content.title, _table(content)))
     if comparison.evaluate:
         sections.append(_section("Evaluation", _table(table.evaluate_table(comparison.evaluate, comparison.runs))))
     if comparison.runs:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from data_prep.errors import UserError
 from pipeline.tracking.connection import connect
 from pipeline.tracking.data_runs import ORDER_TAG, PREFIX, ROOT_TAG
+from pipeline.tracking.lineage import EXPERIMENT, PARENT_TAG
 from pipeline.tracking.mlflow import STEP_METRIC, cannot_use
 from pipeline.tracking.uri import shown, sqlite_path
 
@@ -97,8 +98,9 @@ class Comparison:
         experiment: its name.
         data: data root -> its newest run for each stage, in the order of the chain.
         pretrain: oldest first, as the following two.
-        finetune: fine-tuning runs.
+        finetune: fine-tuning runs, without those that belong to an experiment.
         evaluate: evaluation runs.
+        experiments: the parents of the runs of experiments, which hold their medians and ranges.
     """
 
     uri: str
@@ -107,6 +109,7 @@ class Comparison:
     pretrain: Sequence[RunView] = ()
     finetune: Sequence[RunView] = ()
     evaluate: Sequence[RunView] = ()
+    experiments: Sequence[RunView] = ()
 
     @property
     def runs(self) -> list[RunView]:
@@ -151,7 +154,7 @@ def load(uri: str, experiment: str) -> Comparison:
 
 def sort_runs(uri: str, experiment: str, runs: Sequence[RunView]) -> Comparison:
     """Sort runs into kinds; of a data stage done several times under one root the newest counts."""
-    runs = sorted(runs, key=lambda run: run.start_ms)
+    runs = sorted((run for run in runs if PARENT_TAG not in run.tags), key=lambda run: run.start_ms)
     data: dict[str, dict[str, RunView]] = {}
     for run in runs:
         if run.stage.startswith(PREFIX):
@@ -161,7 +164,7 @@ def sort_runs(uri: str, experiment: str, runs: Sequence[RunView]) -> Comparison:
         for root, stages in data.items()
     }
     kinds = {kind: [run for run in runs if run.stage == kind] for kind in ("pretrain", "finetune", "evaluate")}
-    return Comparison(uri, experiment, ordered, **kinds)
+    return Comparison(uri, experiment, ordered, **kinds, experiments=[run for run in runs if run.stage == EXPERIMENT])
 
 
 def _search(client: MlflowClient, experiment_id: str) -> list[Run]:

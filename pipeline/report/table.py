@@ -165,6 +165,25 @@ def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Ta
     return Table("Evaluation", [*columns, *_state_column(runs), "run id"], rows, note, left=2)
 
 
+def experiment_table(run: RunView) -> Table:
+    """An experiment's medians and ranges over its seeds, as its parent run holds them."""
+    rows = []
+    for key, median in sorted(run.metrics.items()):
+        where, _, kind = key.rpartition("/")
+        if kind != "median":
+            continue
+        arm, _, metric = where.partition("/test/") if "/test/" in where else where.rpartition("/")
+        shares = [run.metrics.get(f"{where}/{end}") for end in ("min", "max")]
+        values = [median, *shares]
+        if metric in (*SHARES, "majority"):
+            rows.append([arm, metric, *map(percent, values)])
+        else:
+            rows.append([arm, metric, *(number(value, 3) for value in values)])
+    columns = ["arm", "metric", "median", "smallest", "largest"]
+    note = f"Seeds {run.tags.get('seeds', '')}. The runs themselves lie below run {short(run.run_id)}."
+    return Table(f"Experiment {run.name}: {run.tags.get('title', '')}", columns, rows, note, left=2)
+
+
 def lineage_table(runs: Sequence[RunView]) -> Table:
     """What each run made and from what, with what only longer paths say left out."""
     by_id = {run.run_id: run for run in runs}
@@ -204,6 +223,7 @@ def tables(comparison: Comparison) -> list[Table]:
     """Every table that has rows."""
     found = [data_table(root, stages) for root, stages in comparison.data.items()]
     found += [pretrain_table(comparison.pretrain), finetune_table(comparison.finetune)]
+    found += [experiment_table(run) for run in comparison.experiments]
     found += [evaluate_table(comparison.evaluate, comparison.runs), lineage_table(comparison.runs)]
     return [table for table in found if table.rows]
 

@@ -19,6 +19,8 @@ DATASET_DIGEST_TAG = "dataset_digest"
 TASK_DIGEST_TAG = "task_digest"
 MADE_TAGS = (DIGEST_TAG, DATASET_DIGEST_TAG, TASK_DIGEST_TAG)
 """Tags under which a run names what it made."""
+EXPERIMENT = "experiment"
+"""Stage of the parent of an experiment's runs."""
 PARENT_TAG = "parent_uid"
 """Tag that holds the `run_uid` of the experiment that a run is part of."""
 PARENT_VARIABLE = "WEBTEXT_PARENT_RUN"

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from small_experiment import ARMS, experiment
 
+from data_prep.configfile import load
 from data_prep.errors import UserError
+from pipeline.config.experiment import ExperimentConfig
 from pipeline.config.features import FeaturesConfig
 from pipeline.config.schema import FinetuneConfig
 from pipeline.experiments.plan import children
@@ -54,6 +56,20 @@ def test_checkpoints_of_a_run_are_points_at_their_tokens(pretrained: Path, tmp_p
         patch.setenv("FOLDER", str(tmp_path))
         with pytest.raises(UserError, match="no checkpoints here"):
             children(settings, file)
+
+
+def test_the_experiments_that_come_with_the_project_can_be_planned(
+    pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MODEL", "LSTM_MODEL", "WEBTEXT_DATA_ROOT"):
+        monkeypatch.setenv(name, "some")
+    monkeypatch.setenv("CHECKPOINTS", str(pretrained.parent))
+    files = sorted((Path(__file__).parents[3] / "configs" / "experiments").glob("*.yaml"))
+    assert len(files) == 6
+    for file in files:
+        found = children(load(str(file), ExperimentConfig), str(file))
+        assert len({child.seed for child in found}) == 3
+        assert {child.config.task.root for child in found} == {"some"}
 
 
 @pytest.mark.parametrize(
