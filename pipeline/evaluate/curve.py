@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from data_prep import store
 from data_prep.errors import UserError
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.checkpoints import checkpoints_in
 from pipeline.evaluate.loading import LoadedModel
 from pipeline.evaluate.model import Scorer
+from pipeline.evaluate.panels import Panel, draw
 from pipeline.evaluate.ranks import Ranks
 from pipeline.evaluate.suite.run import score_suite
 from pipeline.evaluate.suite.scores import Score
@@ -90,34 +84,17 @@ def plot(points: Sequence[Point], folder: Path, name: str) -> None:
     lines: dict[str, list[tuple[int, Score]]] = {}
     for point in points:
         for score in point.scores:
-            if score.main and math.isfinite(score.estimate.value):
+            if score.main:
                 lines.setdefault(score.key, []).append((point.tokens, score))
-    columns = min(3, len(lines))
-    rows = -(-len(lines) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat[len(lines) :]:
-        axis.set_visible(False)
-    for axis, (key, line) in zip(axes.flat, lines.items(), strict=False):
-        _panel(axis, key, line)
-    figure.suptitle(name)
-    image = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(image, format="png")
-    store.write_bytes(str(folder / PLOT), image.getvalue())
-
-
-def _panel(axis: Axes, key: str, line: Sequence[tuple[int, Score]]) -> None:
-    tokens = [one for one, _ in line]
-    estimates = [score.estimate for _, score in line]
-    axis.plot(tokens, [one.value for one in estimates], marker="o", markersize=3)
-    if all(math.isfinite(one.low) for one in estimates):
-        axis.fill_between(tokens, [one.low for one in estimates], [one.high for one in estimates], alpha=0.2)
-    chance: Mapping[str, float] = line[-1][1].floors
-    if "chance" in chance:
-        axis.axhline(chance["chance"], linestyle=":", color="gray", label="chance")
-        axis.legend(frameon=False, fontsize=8)
-    if min(tokens) > 0 and max(tokens) > min(tokens):
-        axis.set_xscale("log")
-    axis.set_title(key, fontsize=9)
-    axis.set_xlabel("tokens", fontsize=8)
+    panels = [
+        Panel(
+            key,
+            [tokens for tokens, _ in line],
+            [score.estimate.value for _, score in line],
+            [score.estimate.low for _, score in line],
+            [score.estimate.high for _, score in line],
+            line[-1][1].floors.get("chance"),
+        )
+        for key, line in lines.items()
+    ]
+    draw(panels, folder / PLOT, name, "tokens")

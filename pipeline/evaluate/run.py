@@ -20,6 +20,7 @@ from pipeline.evaluate.ranks import Ranks
 from pipeline.evaluate.suite.compare import compare
 from pipeline.evaluate.suite.run import TABLE, described, score_suite
 from pipeline.evaluate.suite.sets import suite_digest
+from pipeline.evaluate.suite.shot_curves import PLOT as SHOTS
 from pipeline.evaluate.suite.show import show_comparison, show_scores
 from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
@@ -184,4 +185,6 @@ def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
         tracker.add_artifact("result.json")
         if config.suite is not None:
             tracker.add_artifact(TABLE)
+            if (run.path / SHOTS).exists():
+                tracker.add_artifact(SHOTS)
     return result

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.evaluate_memorization import MemorizationConfig
-from pipeline.config.evaluate_suite import SuiteConfig
+from pipeline.config.evaluate_suite import LanguageModelTask, SuiteConfig
 from pipeline.evaluate.memorization.contamination import clean_and_dirty, contamination
 from pipeline.evaluate.memorization.verbatim import samples_in_corpus, verbatim
 from pipeline.evaluate.model import Scorer
@@ -35,7 +35,9 @@ def memorization(
     if suite is not None:
         tasks, _ = present_tasks(suite)
         for name, overlap in contamination(suite, tasks, config.corpus, config.documents).items():
-            rows = clean_and_dirty(overlap, read_examples(str(folder), name))
+            # What a language model's example is, is a window, not a line.
+            scored = not isinstance(suite.definitions[name], LanguageModelTask)
+            rows = clean_and_dirty(overlap, read_examples(str(folder), name)) if scored else []
             about = asdict(overlap)
             about["dirty"] = len(overlap.dirty)
             result.setdefault("overlap", {})[name] = {**about, "scores": rows}

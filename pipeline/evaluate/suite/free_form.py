@@ -34,7 +34,7 @@ def score_free_form(scorer: Scorer, task: FreeFormTask, questions: Questions) ->
             "decoding": {**task.decoding.model_dump(mode="json"), "max_tokens": _most_tokens(scorer, task)},
         }
         if task.decoding.method == "forced":
-            hits = _forced(scorer, task, questions, prompts)
+            hits = _forced(scorer, task, prompter, questions, prompts)
             examples: list[dict[str, Any]] = [{"correct": hit} for hit in hits]
             estimates: _Estimates = {"exact": (proportion(hits), {})}
         else:
@@ -79,9 +79,10 @@ def _most_tokens(scorer: Scorer, task: FreeFormTask) -> int:
     return min(task.decoding.max_tokens, scorer.sequence_length // 2)
 
 
-def _forced(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str]) -> list[bool]:
+def _forced(
+    scorer: Scorer, task: FreeFormTask, prompter: Prompter, questions: Questions, prompts: Sequence[str]
+) -> list[bool]:
     """Whether the first answer and the text that ends it are the likeliest tokens all along."""
-    prompter = Prompter(task, questions)
     end = task.decoding.stop[0] if task.decoding.stop else ""
 
     def continuations() -> Iterator[Continuation]:

@@ -17,6 +17,7 @@ from pipeline.config.evaluate_suite import (
     SuiteConfig,
 )
 from pipeline.evaluate.model import Scorer
+from pipeline.evaluate.panels import draw
 from pipeline.evaluate.suite.acceptability import score_acceptability
 from pipeline.evaluate.suite.choices import score_choices
 from pipeline.evaluate.suite.compare import EXAMPLES
@@ -27,6 +28,7 @@ from pipeline.evaluate.suite.last_word import score_last_words
 from pipeline.evaluate.suite.prompts import Questions, drawn
 from pipeline.evaluate.suite.scores import Score, TaskResult
 from pipeline.evaluate.suite.sets import present_tasks, task_digest
+from pipeline.evaluate.suite.shot_curves import PLOT, shot_curves
 from pipeline.evaluate.suite.show import markdown
 
 TABLE = "scores.md"
@@ -84,6 +86,9 @@ def score_suite(scorer: Scorer, config: SuiteConfig, folder: Path | None) -> lis
             store.write_bytes(str(folder / EXAMPLES / f"{name}.jsonl"), lines)
     if folder is not None:
         store.write_bytes(str(folder / TABLE), markdown(scores, config.limit).encode())
+        curves = shot_curves(scores)
+        if curves:
+            draw(curves, folder / PLOT, "scores over solved examples", "solved examples")
     return scores
 
 

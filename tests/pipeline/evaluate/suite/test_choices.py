@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -8,8 +9,10 @@ from hand_scorer import HandScorer, hand_scorer, uniform
 from data_prep.configfile import validate
 from data_prep.errors import UserError
 from pipeline.config.evaluate_suite import ChoiceTask, Reference
+from pipeline.evaluate.statistics import Estimate
 from pipeline.evaluate.suite.choices import score_choices
 from pipeline.evaluate.suite.prompts import Questions
+from pipeline.evaluate.suite.shot_curves import shot_curves
 
 ROWS = [
     {"question": "who sees the moon", "choices": ["a dog", "the old man", "it"], "answer": 1},
@@ -129,6 +132,21 @@ def test_published_numbers_stand_beside_the_same_shots() -> None:
         "0-shot": [zero],
         "2-shot": [few],
     }
+
+
+def test_curves_over_solved_examples_have_the_band_of_the_seeds() -> None:
+    one = task()
+    found = ask(hand_scorer(uniform(1.0)), one, counts=(0, 1), seeds=(1, 2, 3)).scores
+    values = [0.0, 0.5, 0.3, 0.7]
+    scores = [
+        replace(score, estimate=Estimate(value, 0.1, value - 0.2, value + 0.2, 3))
+        for score, value in zip([score for score in found if score.main], values, strict=True)
+    ]
+    (panel,) = shot_curves(scores)
+    assert (panel.title, list(panel.x), panel.chance) == ("task: accuracy", [0, 1], pytest.approx(1 / 3))
+    assert panel.y == pytest.approx([0.0, 0.5])
+    assert (list(panel.low), list(panel.high)) == (pytest.approx([-0.2, 0.3]), pytest.approx([0.2, 0.7]))
+    assert shot_curves(scores[:1]) == []
 
 
 def test_a_template_with_an_unknown_field_is_named() -> None:

@@ -1,0 +1,66 @@
+"""Small plots side by side: a score with its band over training or over solved examples."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from data_prep import store
+
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot.
+
+    Attributes:
+        title: what is scored.
+        x: where.
+        y: the score there.
+        low: lower end of the band there.
+        high: upper end.
+        chance: what needs no model, if it is known.
+    """
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    chance: float | None = None
+
+
+def draw(panels: Sequence[Panel], path: Path, title: str, x_label: str) -> None:
+    """Write the plots, at least one, as a PNG. An axis whose values are all above 0 is a logarithmic one."""
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes, panels, strict=False):
+        _draw(axis, panel, x_label)
+    figure.suptitle(title)
+    image = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(image, format="png")
+    store.write_bytes(str(path), image.getvalue())
+
+
+def _draw(axis: Axes, panel: Panel, x_label: str) -> None:
+    axis.plot(panel.x, panel.y, marker="o", markersize=3)
+    axis.fill_between(panel.x, panel.low, panel.high, alpha=0.2)
+    if panel.chance is not None:
+        axis.axhline(panel.chance, linestyle=":", color="gray", label="chance")
+        axis.legend(frameon=False, fontsize=8)
+    if min(panel.x) > 0 and max(panel.x) > min(panel.x):
+        axis.set_xscale("log")
+    axis.set_title(panel.title, fontsize=9)
+    axis.set_xlabel(x_label, fontsize=8)
