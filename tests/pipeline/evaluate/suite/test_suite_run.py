@@ -120,6 +120,7 @@ def test_every_kind_of_task_with_its_definitions(
         assert result["metrics"][key] == score["value"]
     shown = capsys.readouterr().out
     assert "small 50.00, large 20.00" in shown
+    assert (tmp_path / "e" / "shots.png").read_bytes().startswith(b"\x89PNG"), "choices have two numbers of shots"
     assert "| text | raw/stride-32 | ppl_token |" in (tmp_path / "e" / "scores.md").read_text()
     examples = [
         orjson.loads(line) for line in (tmp_path / "e" / "examples" / "choices.jsonl").read_bytes().splitlines()
