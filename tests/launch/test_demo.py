@@ -39,7 +39,7 @@ def start(chain: Path, log: Path) -> subprocess.Popen[bytes]:
 
 def finish(chain: Path, log: Path) -> str:
     process = start(chain, log)
-    assert process.wait(timeout=280) == 0, log.read_text()[-3000:]
+    assert process.wait(timeout=600) == 0, log.read_text()[-3000:]
     return log.read_text()
 
 
@@ -49,13 +49,13 @@ def steps_logged(run: Path) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)  # on busy cores
 def test_chain_killed_in_pretraining_goes_on_and_then_has_nothing_to_do(chain: Path) -> None:
     folder = chain.parent
     runs = folder / "runs"
     process = start(chain, folder / "first.log")
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (runs / "demo-pretrain" / "checkpoints" / "latest").exists():
             assert process.poll() is None, (folder / "first.log").read_text()[-3000:]
             assert time.monotonic() < deadline, (folder / "first.log").read_text()[-3000:]

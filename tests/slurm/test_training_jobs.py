@@ -76,8 +76,9 @@ def test_a_run_through_time_limit_requeue_and_kill_9_is_the_unhindered_run(
     # The ranks stand still until Slurm, which looks twice a minute, finds that the time is nearly over.
     for rank in job.ranks().values():
         rank.send_signal(signal.SIGSTOP)
-    hours, minutes, _ = job.facts()["RunTime"].split(":")
-    update(job, f"TimeLimit={60 * int(hours) + int(minutes) + 1}")
+    # A limit sooner than its next look ends the job without a warning.
+    hours, minutes, seconds = map(int, job.facts()["RunTime"].split(":"))
+    update(job, f"TimeLimit={60 * hours + minutes + (1 if seconds < 15 else 2)}")
     job.wait_until_said("asked to stop; SIGUSR1")
     for rank in job.ranks().values():
         rank.send_signal(signal.SIGCONT)
