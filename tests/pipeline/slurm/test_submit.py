@@ -8,7 +8,8 @@ import pytest
 
 from data_prep.configfile import load
 from data_prep.errors import UserError
-from pipeline.chain import HOME, ChainConfig, Step, steps
+from pipeline.chain import ChainConfig, Step, steps
+from pipeline.commands import HOME
 from pipeline.slurm import submit
 from pipeline.slurm.queue import Job
 from pipeline.slurm.submit import Places, environment, find_out, sbatch_line
