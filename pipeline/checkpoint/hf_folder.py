@@ -6,10 +6,10 @@ from pathlib import Path
 
 from data_prep import store
 from data_prep.errors import CorruptFile, UserError
+from data_prep.tokenizer.published import files as vocabulary_files
 from pipeline.checkpoint.store import MANIFEST, CheckpointManifest
 
 CONFIG, MODEL, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 def is_model(folder: Path) -> bool:
@@ -59,8 +59,8 @@ def model_digest(path: str) -> str:
     folder = Path(path).resolve()
     if not is_model(folder):
         return CheckpointManifest.load(folder).digest
-    others = [name for name in (CONFIG, *_TOKENIZER) if (folder / name).is_file()]
-    return store.digest(_hashes(folder, [*weight_files(folder), *others]))
+    vocabulary = [Path(path).name for path in vocabulary_files(str(folder))]
+    return store.digest(_hashes(folder, [CONFIG, *weight_files(folder), *vocabulary]))
 
 
 def _hashes(folder: Path, names: list[str]) -> dict[str, str]:
