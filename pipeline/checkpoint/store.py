@@ -244,12 +244,12 @@ class CheckpointStore:
         for folder in (tmp / STATE, tmp):
             store.fsync_dir(folder)
         final = self.path(manifest.cursor.step)
-        self._discard(final)
-        tmp.rename(final)
-        self.point_at(final)
-        if manifest.cursor.step == self._selected:
-            self._point(BEST, final)
-        with self._lock:
+        with self._lock:  # whoever drops must not take what was just renamed for what lies beyond the one before
+            self._discard(final)
+            tmp.rename(final)
+            self.point_at(final)
+            if manifest.cursor.step == self._selected:
+                self._point(BEST, final)
             self._written = manifest.cursor.step
             self._drop(self._written)
         return final
@@ -281,10 +281,10 @@ class CheckpointStore:
         """
         with self._lock:
             self._selected = step
-        if step is None:
-            (self.folder / BEST).unlink(missing_ok=True)
-        elif self.path(step).is_dir():
-            self._point(BEST, self.path(step))
+            if step is None:
+                (self.folder / BEST).unlink(missing_ok=True)
+            elif self.path(step).is_dir():
+                self._point(BEST, self.path(step))
 
     @property
     def best(self) -> int | None:

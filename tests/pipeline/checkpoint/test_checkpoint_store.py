@@ -1,4 +1,5 @@
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,25 @@ def test_what_is_uploaded_now_is_dropped_later(checkpoints: CheckpointStore) -> 
     assert checkpoints.steps() == [2, 6, 8]
     assert checkpoints.pin([]) == []
     assert checkpoints.steps() == [6, 8]
+
+
+def test_an_upload_that_ends_while_a_checkpoint_becomes_visible_does_not_drop_it(
+    checkpoints: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(checkpoints, 2)
+    uploads = []
+    point_at = checkpoints.point_at
+
+    def while_pointing(folder: Path) -> bool:
+        uploads.append(threading.Thread(target=checkpoints.pin, args=([],)))
+        uploads[-1].start()
+        uploads[-1].join(0.2)
+        return point_at(folder)
+
+    monkeypatch.setattr(checkpoints, "point_at", while_pointing)
+    save(checkpoints, 4)
+    uploads[-1].join()
+    assert checkpoints.steps() == [2, 4]
 
 
 def test_the_best_is_kept_until_a_better_one_is_written(checkpoints: CheckpointStore) -> None:
