@@ -1,6 +1,6 @@
 """Fine-tuning by the Trainer beside transformers' Trainer: the same shape, data, batch, micro-batch and optimizer.
 
-One rank, fp32, a classifier of some 10 million parameters without the language-model loss, which theirs does not have.
+One rank, fp32, a classifier of some 3 million parameters without the language-model loss, which theirs does not have.
 Texts of lognormal lengths. Both pad each micro-batch to its longest text; theirs draws at random by default, and sorts
 fifty micro-batches by length if asked. Both log every fourth step and neither validates nor saves in between.
 """
@@ -30,7 +30,7 @@ from pipeline.model.init import initialize
 from pipeline.model.sizes import parameter_count
 
 LENGTH, BATCH, MICRO_BATCH, STEPS, LAP, REPEATS = 128, 32, 8, 16, 4, 3
-SHAPE: ModelConfig = model_config(n_layer=6, n_head=6, d_model=384, sequence_length=LENGTH)
+SHAPE: ModelConfig = model_config(n_layer=4, n_head=4, d_model=256, sequence_length=LENGTH)
 LABELS = ("cat", "dog")
 Seconds = float
 
