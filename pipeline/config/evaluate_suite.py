@@ -237,7 +237,7 @@ class SuiteConfig(Settings):
     root: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     definitions: dict[str, Task]
-    shots: tuple[NotNegative, ...] | None = None
+    shots: Annotated[tuple[NotNegative, ...], Field(min_length=1)] | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1234,)
     limit: Positive | None = None
     missing: Literal["error", "skip"] = "error"

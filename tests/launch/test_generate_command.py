@@ -28,6 +28,8 @@ def test_prompts_become_texts(checkpoint: str, tmp_path: Path, capfdbinary: pyte
     assert [(row["prompt"], row["sample"]) for row in found] == [("the cat", 0), ("the cat", 1), ("it", 0), ("it", 1)]
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('the cat\n{"prompt": "it"}\n')
+    (tmp_path / "marks").write_text("one\u2028line\n\nx\n", encoding="utf-8")
+    assert read_prompts([], str(tmp_path / "marks"), io.StringIO()) == ["one\u2028line", "", "x"]
     main([checkpoint, "--file", str(prompts), *arguments, "--batch-tokens", "1"])
     shown = capfdbinary.readouterr().out.decode()
     assert shown == "\n".join(
@@ -94,4 +96,5 @@ def test_texts_appear_in_order_and_steer_no_terminal() -> None:
 
 def test_standard_input_is_one_prompt() -> None:
     assert read_prompts([], None, io.StringIO("two\nlines")) == ["two\nlines"]
+    assert read_prompts([], None, io.StringIO("as echo ends it\n")) == ["as echo ends it"]
     assert read_prompts(["x"], None, io.StringIO("not read")) == ["x"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,24 @@ def memorization(
             metrics[f"overlap/{name}/percent"] = overlap.percent
             for row in rows:
                 for part in ("clean", "dirty"):
-                    if row[part] is not None:
-                        metrics["/".join(filter(None, (name, row["variant"], part)))] = row[part]["value"]
+                    _add(metrics, "/".join(filter(None, (name, row["variant"], part))), row[part])
     if config.passages:
         result["verbatim"] = verbatim(scorer, config)
         for row in result["verbatim"]:
-            metrics[f"verbatim/copies_{row['copies'][0]}"] = row["completed"]["value"]
+            _add(metrics, f"verbatim/copies_{row['copies'][0]}", row["completed"])
     if config.samples:
         result["samples"] = samples_in_corpus(scorer, config)
-        if result["samples"]["samples"] is not None:
-            metrics["longest_common/samples"] = result["samples"]["samples"]["value"]
-        if result["samples"]["held_out"] is not None:
-            metrics["longest_common/held_out"] = result["samples"]["held_out"]["value"]
+        for kind in ("samples", "held_out"):
+            _add(metrics, f"longest_common/{kind}", result["samples"][kind])
     return result, metrics
+
+
+def _add(metrics: dict[str, float], name: str, estimate: Mapping[str, float] | None) -> None:
+    """An estimate, if there is one, and its standard error, if it has one."""
+    if estimate is not None:
+        metrics[name] = estimate["value"]
+        if math.isfinite(estimate["stderr"]):
+            metrics[f"{name}_stderr"] = estimate["stderr"]
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -95,9 +95,9 @@ def longest_common(split: TokenSplit, texts: Sequence[Sequence[int]]) -> list[tu
 
 
 def passages_by_count(
-    split: TokenSplit, length: int, buckets: Sequence[tuple[int, int]], each: int, seed: int
+    split: TokenSplit, length: int, buckets: Sequence[tuple[int, int]], each: int, seed: int, eot_id: int
 ) -> dict[tuple[int, int], list[Passage]]:
-    """Passages of the training text by how often they stand in it.
+    """Passages of the training text by how often they stand in it; none goes beyond its document.
 
     Of a large text only the windows with certain hashes are counted, so that all copies of one are or none.
 
@@ -107,15 +107,19 @@ def passages_by_count(
         buckets: (least, greatest) counts.
         each: passages in each bucket, at most.
         seed: of the draw.
+        eot_id: id of <|endoftext|>, which is in no passage: what follows it was drawn at random.
     """
     share = np.uint64(max(1, split.tokens // _KEPT))
     kept: list[Hashes] = []
     places: list[npt.NDArray[np.int64]] = []
     for start, tokens in chunks(split, length - 1):
         hashes = window_hashes(tokens, length)
-        mine = np.flatnonzero(hashes % share == 0)
+        ends = np.concatenate([[0], np.cumsum(tokens == eot_id)])
+        mine = np.flatnonzero((hashes % share == 0) & (ends[length:] == ends[: len(hashes)]))
         kept.append(hashes[mine])
         places.append(mine + start)
+    if not sum(map(len, kept)):
+        return {bucket: [] for bucket in buckets}
     _, first, counts = np.unique(np.concatenate(kept), return_index=True, return_counts=True)
     place = np.concatenate(places)[first]
     generator = np.random.default_rng(seed)

@@ -12,7 +12,8 @@ from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.evaluate_suite import PromptedTask, Shots
 from pipeline.data.order import key
-from pipeline.evaluate.suite.formats import Row, read_rows
+from pipeline.evaluate.suite.formats import read_rows
+from pipeline.evaluate.suite.published import Row
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,10 @@ class Prompter:
     """
 
     def __init__(self, task: PromptedTask, questions: Questions) -> None:
-        self.name, self._task, self._own = questions.name, task, task.shots.data is None
+        self.name, self._task = questions.name, task
+        self._own = task.shots.data is None or task.shots.data == task.data
         self._pool = questions.pool
-        if task.shots.data is not None and max(questions.counts) > 0:
+        if not self._own and task.shots.data is not None and max(questions.counts) > 0:
             self._pool = read_rows(questions.root, task.shots.data)
 
     def question(self, row: Row, choice: str) -> tuple[str, str]:
@@ -130,11 +132,13 @@ def fitting(
 
     GPT-3 2.4 takes as many as fit; one that is cut in two would be worse than none.
     """
-    kept = list(shots)
-    while kept:
-        before = header + "".join(kept)
+    fit, no_more = 0, len(shots)
+    while fit < no_more:  # by bisection: one example more makes no prompt shorter
+        tried = (fit + no_more + 1) // 2
+        before = header + "".join(shots[:tried])
         whole = [f"{before}{context}{completion}" for context, completion in questions]
         if max(map(len, tokenizer.encode_batch(whole))) <= room:
-            break
-        kept.pop()
-    return kept
+            fit = tried
+        else:
+            no_more = tried - 1
+    return list(shots[:fit])
