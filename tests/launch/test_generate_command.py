@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import command, environment, run
 from tiny_models import native_checkpoint, random_model
 
 from launch.generate import main
@@ -76,6 +78,15 @@ def test_bad_input_ends_with_code_2_and_one_line(
     assert message in captured.err
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.out == ""
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(checkpoint: str, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = command("python", "generate", checkpoint, "the cat", "--max-tokens", "12", "--samples", "2")
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_texts_appear_in_order_and_steer_no_terminal() -> None:
