@@ -100,7 +100,7 @@ def test_scores_equal_ours_where_the_definitions_agree(scorer: Scorer, tasks: Pa
     assert found["held-out/byte_perplexity"] == pytest.approx(text["ppl_byte"])
     assert found["held-out/bits_per_byte"] == pytest.approx(text["bits_per_byte"])
     assert definition["tasks"]["pick"] == {
-        "version": None,
+        "version": "Yaml",
         "shots": 0,
         "examples": n,
         "output_type": "multiple_choice",
