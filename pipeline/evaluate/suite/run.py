@@ -103,7 +103,7 @@ def score_suite(scorer: Scorer, config: SuiteConfig, folder: Path | None) -> lis
         store.write_bytes(str(folder / TABLE), markdown(scores, config.limit).encode())
         curves = shot_curves(scores)
         if curves:
-            draw(curves, folder / PLOT, "scores over solved examples", "solved examples")
+            draw(curves, folder / PLOT, "scores over solved examples", "solved examples asked for")
     return scores
 
 

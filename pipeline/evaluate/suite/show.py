@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.evaluate.suite.scores import Score
 
 _SHARES = ("accuracy", "exact", "squad", "rouge")
-_LEAST_WIDTH = 150
+_LEAST_WIDTH = 170
 COLUMNS = ("task", "variant", "metric", "value", "95 % interval", "n", "chance", "majority", "published")
 
 
