@@ -86,12 +86,17 @@ def lines(found: dict[str, Any]) -> list[str]:
     if samples and samples["samples"] and samples["held_out"]:
         text.append(
             f"longest part that stands in the training text, of {samples['tokens']} tokens: "
-            f"samples {samples['samples']['value']:.1f}, held-out text {samples['held_out']['value']:.1f}"
+            f"samples {_with_error(samples['samples'], 1)}, held-out text {_with_error(samples['held_out'], 1)}"
         )
     return text
 
 
 def _parts(row: dict[str, Any]) -> str:
     parts: Sequence[str] = ("all", "clean", "dirty")
-    shown = [f"{part} {row[part]['value']:.4f} ({row[part]['n']:,})" for part in parts if row[part] is not None]
+    shown = [f"{part} {_with_error(row[part], 4)} of {row[part]['n']:,}" for part in parts if row[part] is not None]
     return ": ".join(filter(None, (row["variant"], ", ".join(shown))))
+
+
+def _with_error(estimate: Mapping[str, float], places: int) -> str:
+    error = estimate["stderr"]
+    return f"{estimate['value']:.{places}f}" + (f" ± {error:.{places}f}" if math.isfinite(error) else "")

@@ -81,6 +81,7 @@ def score_text(scorer: Scorer, name: str, task: LanguageModelTask, root: str, li
                 "stride": stride,
                 "documents": task.documents,
                 "prefix": "<|endoftext|>",
+                "lossless_tokens": scorer.tokenizer.kind == "gpt2",
                 "unknown_words": written.count(b"<unk>") / units if task.unit == "word" else None,
                 **described,
             }

@@ -82,7 +82,7 @@ def race(text: str, options: Options) -> list[Row]:
     solved = ""
     rows = []
     for question, choices, key in zip(record["questions"], record["options"], record["answers"], strict=True):
-        answer = "ABCD".index(key)
+        answer = list("ABCD").index(key)
         rows.append(
             {"article": record["article"], "solved": solved, "question": question, "choices": choices, "answer": answer}
         )
@@ -138,7 +138,7 @@ def winograd(schema: ElementTree.Element, options: Options) -> Row:
         # Within a sentence a referent begins as an article would.
         choices = [re.sub(r"^(The|A|An|My|His|Her|Our|Their)\b", lambda m: m[0].lower(), choice) for choice in choices]
         before += " "
-    answer = "AB".index(text("correctAnswer").strip(" ."))
+    answer = list("AB").index(text("correctAnswer").strip(" ."))
     return {"before": before, "after": after, "choices": choices, "answer": answer}
 
 
@@ -191,7 +191,8 @@ def web_questions(text: str, options: Options) -> list[Row]:
 def natural_questions(line: str, options: Options) -> Row:
     """Natural Questions, open."""
     record = orjson.loads(line)
-    return {"question": record["question"], "answers": list(record["answer"])}
+    answers = record["answer"]
+    return {"question": record["question"], "answers": [answers] if isinstance(answers, str) else list(answers)}
 
 
 def coqa(text: str, options: Options) -> list[Row]:

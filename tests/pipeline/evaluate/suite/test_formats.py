@@ -240,6 +240,13 @@ def test_every_format_has_a_case() -> None:
         ("winogrande", lines({"sentence": "no blank", "option1": "a", "option2": "b", "answer": "1"}), {}, "line 1"),
         ("winograd-xml", "<a>", {}, r"set: not XML"),
         ("boolq", lines({"question": "q", "passage": "p", "answer": "yes"}), {}, "neither true nor false"),
+        (
+            "race",
+            json.dumps({"article": "T", "questions": ["q"], "options": [["a", "b", "c", "d"]], "answers": [""]}),
+            {},
+            "not a record of the format 'race' \\(ValueError",
+        ),
+        ("winograd-xml", SCHEMAS.replace("A.", " "), {}, "schema 1: not a record"),
         ("cbt", CBT.replace("20 Sentence", "19 Sentence"), {}, "line 21: .*not numbered from 1 to 21"),
         ("jsonl", "", {}, "the set holds no examples"),
         ("jsonl", lines({"a": "x"}), {"rename": {"answers": ["a", "b"]}}, r"line 1: .* \(KeyError: 'b'\)"),
