@@ -92,7 +92,6 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
                 {**definition, "scored": scored},
                 {} if metric == "accuracy_token" else {"majority": majority},
                 references=referenced(task.references, metric, 0),
-                main=metric == "accuracy",
             )
         )
     for metric, (values, unit) in nats.items():
@@ -104,7 +103,6 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
                 perplexity_of(mean(values)),
                 {**definition, "unit": unit},
                 references=referenced(task.references, metric, 0),
-                main=metric == "ppl_word",
             )
         )
     for i, number in enumerate(questions.asked):
