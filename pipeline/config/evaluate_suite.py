@@ -114,8 +114,8 @@ class Shots(Settings):
 
     Attributes:
         counts: how many; a score for each.
-        data: where they are drawn from, without replacement, anew for each question; None for the set itself without
-            the question.
+        data: where they are drawn from, without replacement and without the question, anew for each question; None for
+            the set itself.
         separator: behind each of them.
         header: before the first of them, and before the question where there is none: an instruction.
     """

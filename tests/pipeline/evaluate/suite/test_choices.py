@@ -122,12 +122,15 @@ def test_questions_whose_context_is_cut_are_counted() -> None:
     assert rows_of(found.scores)[0][1] == "0-shot (2 cut)"
 
 
-def test_the_question_is_none_of_its_examples_wherever_these_are_from() -> None:
-    data = {"path": "x", "format": "jsonl"}
-    for shots in (None, data):
-        prompter = Prompter(task(shots={"data": shots}), Questions("task", "", ROWS, [0], (2,), (1,)))
-        for number, row in enumerate(ROWS):
-            assert not any(row["question"] + "?" in shot for shot in prompter.shots(number, 2, 1))
+def test_a_question_is_none_of_its_examples_also_if_it_stands_there_twice() -> None:
+    rows = [*ROWS, dict(ROWS[0])]
+    prompter = Prompter(task(), Questions("task", "", rows, [0], (3,), (1,)))
+    for number, row in enumerate(rows):
+        found = prompter.shots(number, 3, 1)
+        assert len(found) == (2 if row == ROWS[0] else 3)
+        assert not any(row["question"] + "?" in shot for shot in found)
+        assert prompter.shots(number, 2, 1) == found[:2]
+        assert prompter.shots(number, 9, 1)[:2] == found[:2]
 
 
 def test_a_long_answer_is_scored_whole() -> None:
