@@ -76,10 +76,10 @@ def lines(found: dict[str, Any]) -> list[str]:
         text += [f"    {_parts(row)}" for row in overlap["scores"] if row["dirty"] is not None]
     for row in found.get("verbatim", []):
         low, high = row["copies"]
-        copies = f"{low}" if low == high else f"{low} to {high}" if high < 1 << 62 else f"{low} or more"
+        copies = "1 copy" if high == 1 else f"{low} to {high} copies" if high < 1 << 62 else f"{low} or more copies"
         done = row["completed"]
         text.append(
-            f"passages with {copies} copies: {100 * done['value']:.2f} % of {row['passages']:,} completed word by word "
+            f"passages with {copies}: {100 * done['value']:.2f} % of {row['passages']:,} completed word by word "
             f"({100 * done['low']:.2f} .. {100 * done['high']:.2f} %)"
         )
     samples = found.get("samples")

@@ -255,7 +255,7 @@ def test_the_training_text(
     assert found["samples"]["held_out"]["value"] > found["samples"]["samples"]["value"], "the model is a random one"
     shown = capsys.readouterr().out
     assert "0.00 % of its 8-grams stand in the training text" in shown
-    assert "passages with 1 copies: " in shown
+    assert "passages with 1 copy: " in shown
     too_long = {**memory, "prefix": 60, "continuation": 9}
     with pytest.raises(UserError, match="passages of 69 tokens do not fit into the model's 64"):
         evaluate(
