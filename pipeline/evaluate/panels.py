@@ -74,7 +74,7 @@ def _draw(axis: Axes, panel: Panel, x_label: str) -> None:
 
 def _spread(values: Sequence[float], first: float) -> list[float]:
     """Those of sorted values that have room for a label: the last, and others not too near to one behind them."""
-    places = [math.log(max(value, first / 2)) for value in values]
+    places = [math.log(max(value, first / 3)) for value in values]  # 0 is half a decade before the first
     kept = [len(values) - 1]
     for number in range(len(values) - 2, -1, -1):
         if places[kept[-1]] - places[number] > 0.15 * (places[-1] - places[0]):

@@ -15,11 +15,11 @@ def test_zero_and_one_solved_example_stand_apart(tmp_path: Path, monkeypatch: py
     figures: list[Figure] = []
     monkeypatch.setattr(panels, "Figure", lambda **options: figures.append(Figure(**options)) or figures[-1])
     y = [0.2, 0.4, 0.3]
-    draw([Panel("task", [0, 1, 50], y, y, y), Panel("alone", [5], y[:1], y[:1], y[:1])], tmp_path / "p.png", "t", "x")
+    draw([Panel("task", [0, 1, 100], y, y, y), Panel("alone", [5], y[:1], y[:1], y[:1])], tmp_path / "p.png", "t", "x")
     axis, _, *_ = figures[0].axes
-    left, middle, right = (axis.transData.transform((x, 0.3))[0] for x in (0, 1, 50))
+    left, middle, right = (axis.transData.transform((x, 0.3))[0] for x in (0, 1, 100))
     assert middle - left > 0.1 * (right - left)
-    assert list(axis.get_xticks()) == [0, 1, 50]
+    assert list(axis.get_xticks()) == [0, 1, 100]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
