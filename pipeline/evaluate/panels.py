@@ -16,6 +16,8 @@ from matplotlib.ticker import EngFormatter
 from data_prep import store
 
 _COLUMNS = 3
+_SHORT = EngFormatter(sep="")
+"""Numbers as 1.25M."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _draw(axis: Axes, panel: Panel, x_label: str) -> None:
         axis.set_xscale("symlog", linthresh=min(above), linscale=0.5)
         axis.set_xticks(_spread(sorted(set(panel.x)), min(above)), minor=False)
         axis.minorticks_off()
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_major_formatter(lambda x, _: _SHORT(float(f"{x:.3g}")))
     axis.plot(panel.x, panel.y, marker="o", markersize=3)
     axis.fill_between(panel.x, panel.low, panel.high, alpha=0.2)
     if panel.chance is not None:
