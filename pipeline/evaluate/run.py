@@ -114,7 +114,15 @@ def _curve(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             tracker.log(metrics, point.step, point.tokens)
         tracker.set_final(metrics)
         plot(points, run.path, config.run.name)
-        result = {"checkpoint": config.checkpoint, "metrics": metrics, "curve": as_data(points)}
+        limit = None if config.suite is None else config.suite.limit
+        show_scores(points[-1].scores, f"{config.run.name}, step {points[-1].step:,}", limit)
+        result = {
+            "checkpoint": config.checkpoint,
+            "metrics": metrics,
+            "limit": limit,
+            "is_a_result": limit is None,
+            "curve": as_data(points),
+        }
         run.write_result(config, made_from(config), result)
         for name in ("config.yaml", "result.json", PLOT):
             tracker.add_artifact(name)

@@ -289,7 +289,7 @@ def test_what_is_missing_is_named(
         config(checkpoints[0], root, tmp_path, suite={"tasks": ["nothing"]})
 
 
-def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path) -> None:
+def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         checkpoint = native_checkpoint(tmp_path / f"models-{seed}", random_model("lstm", seed=seed))
         step = tmp_path / "checkpoints" / f"step_{seed + 7:08d}"
@@ -298,6 +298,8 @@ def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path) -> N
     tasks = {"suite": {"tasks": ["cola", "choices"]}}
     result = evaluate(config(str(tmp_path / "checkpoints"), root, tmp_path, **tasks))
     assert [(point["step"], point["tokens"]) for point in result["curve"]] == [(7, 700), (8, 800)]
+    assert "e, step 8\n" in re.sub(" +\n", "\n", capsys.readouterr().out)
+    assert (result["limit"], result["is_a_result"]) == (None, True)
     assert [(step, tokens) for step, tokens, _ in metrics(tmp_path / "e")] == [(7, 700), (8, 800)]
     alone = evaluate(
         config(str(tmp_path / "checkpoints" / "step_00000008"), root, tmp_path, run={"name": "f"}, **tasks)
