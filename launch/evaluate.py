@@ -15,13 +15,18 @@ from pipeline.config.schema import EvaluateConfig
 
 
 def main(config: command.Config, overrides: command.Overrides = None, local_rank: command.LocalRank = 0) -> None:
-    """Score a checkpoint: held-out perplexity per token, word and byte, multiple choice, lm-evaluation-harness tasks.
+    """Score a checkpoint, or all of a run: held-out perplexity, the suites of GPT-1, GPT-2 and GPT-3, what it has
+    memorised, tasks of the lm-evaluation-harness. docs/evaluate.md says what each number is.
 
     Examples:
 
       python launch/evaluate.py configs/evaluate/demo.yaml
 
       python launch/evaluate.py configs/evaluate/demo.yaml checkpoint=runs/NAME/checkpoints/latest run.name=NAME-eval
+
+      python launch/evaluate.py configs/evaluate/gpt2-zero-shot.yaml checkpoint=... suite.root=SETS suite.limit=50
+
+      python launch/evaluate.py configs/evaluate/gpt1-heuristics.yaml checkpoint=runs/NAME/checkpoints suite.root=SETS
 
       python launch/evaluate.py configs/evaluate/demo.yaml harness.include_path=FOLDER 'harness.tasks=[TASK]'
 

@@ -7,11 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this folder's names must not hide other packages
 
 from data_prep.errors import exit_on_user_error
 from launch import command
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.decoding import Decoding
+    from pipeline.evaluate.model import Scorer
 
 EXAMPLES = """examples:
   python launch/generate.py RUN/checkpoints/latest "The river"
@@ -61,10 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     with exit_on_user_error(speak=os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"):
         from pipeline.evaluate.decoding import Decoding
-        from pipeline.evaluate.generate import generate
         from pipeline.evaluate.model import Scorer
         from pipeline.evaluate.ranks import Ranks
-        from pipeline.evaluate.terminal import Show, read_prompts, rows
 
         temperature = (0.0 if args.beams > 1 else 1.0) if args.temperature is None else args.temperature
         decoding = Decoding(
@@ -84,18 +87,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not ranks.is_main:
             scorer.serve()
             return
-        with scorer:
-            prompts = read_prompts(args.prompts, args.file, sys.stdin)
-            ids = [one or [scorer.tokenizer.eot_id] for one in scorer.tokenizer.encode_batch(prompts)]
-            show = Show(prompts, args.samples, sys.stdout)
-            streams = not args.json and args.beams == 1 and ranks.size == 1
-            found = generate(scorer, ids, decoding, show.piece if streams else None)
-        if args.json:
-            sys.stdout.buffer.write(b"".join(row + b"\n" for row in rows(prompts, found)))
-        elif not streams:
-            show.whole(found)
-        if scorer.truncated:
-            print(f"{scorer.truncated:,} prompts were cut on the left to fit the model's window", file=sys.stderr)
+        try:
+            _write(args, decoding, scorer)
+        except BrokenPipeError:  # whoever reads has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write(args: argparse.Namespace, decoding: Decoding, scorer: Scorer) -> None:
+    from pipeline.evaluate.generate import generate
+    from pipeline.evaluate.terminal import Show, read_prompts, rows
+
+    with scorer:
+        prompts = read_prompts(args.prompts, args.file, sys.stdin)
+        ids = [one or [scorer.tokenizer.eot_id] for one in scorer.tokenizer.encode_batch(prompts)]
+        show = Show(prompts, args.samples, sys.stdout)
+        streams = not args.json and args.beams == 1 and scorer.ranks.size == 1
+        found = generate(scorer, ids, decoding, show.piece if streams else None)
+    if args.json:
+        sys.stdout.buffer.write(b"".join(row + b"\n" for row in rows(prompts, found)))
+    elif not streams:
+        show.whole(found)
+    if scorer.truncated:
+        print(f"{scorer.truncated:,} prompts were cut on the left to fit the model's window", file=sys.stderr)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

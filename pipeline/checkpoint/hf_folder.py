@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from data_prep import store
@@ -64,4 +65,14 @@ def model_digest(path: str) -> str:
 
 
 def _hashes(folder: Path, names: list[str]) -> dict[str, str]:
-    return {name: store.sha256_of(str(folder / name)) for name in names}
+    found = {}
+    for name in names:
+        about = (folder / name).stat()
+        found[name] = _sha256_of(folder / name, about.st_ino, about.st_size, about.st_mtime_ns)
+    return found
+
+
+@cache
+def _sha256_of(path: Path, *version: int) -> str:
+    """Of a large file once in a process, as long as it is the same."""
+    return store.sha256_of(str(path))

@@ -107,18 +107,22 @@ def read_shape(folder: Path) -> tuple[ModelConfig, int, bytes]:
     return *_shape(folder), _tokenizer(folder)
 
 
-def read_folder(folder: Path) -> dict[str, Tensor]:
+def read_folder(folder: Path, tokenizer: Tokenizer | None = None) -> dict[str, Tensor]:
     """Canonical weights of a model of theirs, with as many token embeddings as the tokenizer has ids.
 
     That of an <|endoftext|> which GPT-1's model does not know is the mean of the others (Hewitt 2021: a new token's
     probability is then at most the mean of theirs).
+
+    Args:
+        folder: of the model.
+        tokenizer: its tokenizer, if it is open already.
 
     Raises:
         UserError: something is missing there, or does not fit the rest.
         CorruptFile: a file is damaged.
     """
     model, rows = _shape(folder)
-    tokenizer = Tokenizer(_tokenizer(folder), str(folder))
+    tokenizer = tokenizer or Tokenizer(_tokenizer(folder), str(folder))
     weights = hf.weights_from_hf(_read_weights(folder), model, rows, str(folder))
     name = f"{EMBEDDING}.weight"
     if tokenizer.vocab_size == rows + 1 and tokenizer.kind == "gpt1":

@@ -114,8 +114,8 @@ class Shots(Settings):
 
     Attributes:
         counts: how many; a score for each.
-        data: where they are drawn from, without replacement, anew for each question; None for the set itself without
-            the question.
+        data: where they are drawn from, without replacement and without the question, anew for each question; None for
+            the set itself.
         separator: behind each of them.
         header: before the first of them, and before the question where there is none: an instruction.
     """
@@ -237,7 +237,7 @@ class SuiteConfig(Settings):
     root: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     definitions: dict[str, Task]
-    shots: tuple[NotNegative, ...] | None = None
+    shots: Annotated[tuple[NotNegative, ...], Field(min_length=1)] | None = None
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1234,)
     limit: Positive | None = None
     missing: Literal["error", "skip"] = "error"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import orjson
@@ -13,6 +12,10 @@ from data_prep.tokenizer import Tokenizer
 from pipeline.config.schema import ChoiceConfig
 from pipeline.evaluate.continuation import continuation_ids
 from pipeline.evaluate.model import Scorer
+from pipeline.evaluate.statistics import proportion
+
+DEFINITION = {"normalization": "token", "prefix": "<|endoftext|>", "shots": 0}
+"""What makes the number what it is."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,15 @@ def choice(scorer: Scorer, config: ChoiceConfig) -> dict[str, float]:
     before = scorer.truncated
     scored = scorer.loglikelihood_ids(pairs, title=config.name)
     per_token = [one.logprob / len(ids) for one, (_, ids) in zip(scored, pairs, strict=True)]
-    correct, first = 0, 0
+    correct, first = [], 0
     for item in items:
         scores = per_token[first : first + len(item.choices)]
         first += len(item.choices)
-        correct += max(range(len(scores)), key=scores.__getitem__) == item.answer
-    accuracy = correct / len(items)
+        correct.append(max(range(len(scores)), key=scores.__getitem__) == item.answer)
+    accuracy = proportion(correct)
     return {
-        "accuracy": accuracy,
-        "stderr": math.sqrt(accuracy * (1 - accuracy) / len(items)),
+        "accuracy": accuracy.value,
+        "stderr": accuracy.stderr,
         "chance": sum(1 / len(item.choices) for item in items) / len(items),
         "examples": len(items),
         "truncated": scorer.truncated - before,

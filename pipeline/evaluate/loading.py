@@ -50,7 +50,7 @@ def load_model(path: str, device: torch.device) -> LoadedModel:
         shape, scored, tokenizer_json = read_shape(folder)
         tokenizer = Tokenizer(tokenizer_json, path)
         model = GPT(shape.model_copy(update={"dropout": 0.0}), tokenizer.vocab_size)
-        model.load_state_dict(read_folder(folder))
+        model.load_state_dict(read_folder(folder, tokenizer))
         lineage = {"imported": weights_digest(folder)}
         return LoadedModel(model.to(device).eval(), tokenizer, scored, model_digest(path), lineage)
     folder, manifest = open_checkpoint(path)

@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest, TokenSplit
 from pipeline.config.schema import PerplexityConfig
 from pipeline.evaluate.model import Scorer, Window, windows_of
+from pipeline.evaluate.statistics import perplexity_of, ratio
 
 
 def perplexity(scorer: Scorer, config: PerplexityConfig) -> dict[str, float]:
@@ -18,11 +19,12 @@ def perplexity(scorer: Scorer, config: PerplexityConfig) -> dict[str, float]:
     (GPT-2 3.1: per canonical unit). <|endoftext|> stands before each document and is not itself scored.
 
     Returns:
-        `ppl_token`, `ppl_word`, `ppl_byte`, `bits_per_byte`, `tokens`, `words`, `bytes`, `documents`, and with them
-        `window` and `stride` in tokens, which are part of the definition.
+        `ppl_token`, `ppl_word`, `ppl_byte`, `bits_per_byte`, of two and more documents each with its standard error
+        over documents (`_stderr`); `tokens`, `words`, `bytes`, `documents`, and with them `window` and `stride` in
+        tokens, which are part of the definition.
 
     Raises:
-        UserError: the dataset was made with another tokenizer than the checkpoint.
+        UserError: the dataset was made with another tokenizer than the checkpoint, or there is no text in it.
     """
     manifest = DatasetManifest.load(config.path)
     if manifest.tokenizer_sha256 != scorer.tokenizer.sha256:
@@ -35,7 +37,7 @@ def perplexity(scorer: Scorer, config: PerplexityConfig) -> dict[str, float]:
     length = scorer.sequence_length
     stride = min(config.stride or length, length)
     count = min(config.documents, split.documents)
-    totals = {"tokens": 0, "words": 0, "bytes": 0}
+    sizes: dict[str, list[int]] = {"tokens": [], "words": [], "bytes": []}  # of each document that is not empty
 
     def windows() -> Iterator[Window]:
         for number in range(count):
@@ -43,17 +45,35 @@ def perplexity(scorer: Scorer, config: PerplexityConfig) -> dict[str, float]:
             if not ids:
                 continue
             text = scorer.tokenizer.decode_bytes(ids)
-            totals["tokens"] += len(ids)
-            totals["words"] += len(text.decode("utf-8", "replace").split())
-            totals["bytes"] += len(text)
-            yield from windows_of(ids, manifest.eot_id, length, stride, number)
+            owner = len(sizes["tokens"])
+            sizes["tokens"].append(len(ids))
+            sizes["words"].append(len(text.decode("utf-8", "replace").split()))
+            sizes["bytes"].append(len(text))
+            yield from windows_of(ids, manifest.eot_id, length, stride, owner)
 
-    nll = -math.fsum(scored.logprob for scored in scorer.token_logprobs(windows(), title="perplexity"))
+    scored = list(scorer.token_logprobs(windows(), title="perplexity"))
+    totals = {name: sum(some) for name, some in sizes.items()}
+    if not totals["words"]:
+        raise UserError(
+            "the validation split holds no text", where=config.path, fix="give a dataset with validation documents"
+        )
+    nll = -math.fsum(one.logprob for one in scored)
+    nats = [0.0] * len(sizes["tokens"])
+    for one in scored:
+        nats[one.owner] -= one.logprob
+    per_unit = {name: ratio(nats, some) for name, some in sizes.items()}
+    errors = {
+        "ppl_token_stderr": perplexity_of(per_unit["tokens"]).stderr,
+        "ppl_word_stderr": perplexity_of(per_unit["words"]).stderr,
+        "ppl_byte_stderr": perplexity_of(per_unit["bytes"]).stderr,
+        "bits_per_byte_stderr": per_unit["bytes"].stderr / math.log(2),
+    }
     return {
         "ppl_token": math.exp(nll / totals["tokens"]),
         "ppl_word": math.exp(min(700.0, nll / totals["words"])),
         "ppl_byte": math.exp(nll / totals["bytes"]),
         "bits_per_byte": nll / totals["bytes"] / math.log(2),
+        **{name: error for name, error in errors.items() if math.isfinite(error)},
         **totals,
         "documents": count,
         "window": length,

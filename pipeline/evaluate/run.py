@@ -10,6 +10,7 @@ from data_prep.shards import DatasetManifest
 from pipeline.complete import choice_digest, harness_digest, made_from, result_of, run_folder
 from pipeline.config.schema import EvaluateConfig
 from pipeline.evaluate.checkpoints import checkpoints_in
+from pipeline.evaluate.choice import DEFINITION as CHOICE
 from pipeline.evaluate.choice import choice
 from pipeline.evaluate.curve import PLOT, as_data, plot, score_checkpoints
 from pipeline.evaluate.loading import LoadedModel
@@ -48,13 +49,20 @@ def _inputs(config: EvaluateConfig) -> list[DatasetInput]:
         inputs.append(
             DatasetInput(f"{manifest.name}/train", manifest.digest, config.memorization.corpus, "memorization")
         )
-    if not inputs:
+    return inputs
+
+
+def _check(config: EvaluateConfig) -> None:
+    if not any((config.perplexity, config.choice, config.harness, config.suite, config.memorization)):
         raise UserError(
             "nothing to evaluate",
             where="config",
             fix="give a perplexity:, choice:, harness:, suite: or memorization: section",
         )
-    return inputs
+    if config.against is not None and config.suite is None:
+        raise UserError(
+            "only tasks of a suite: are compared", where="against", fix="give a suite: section, or leave it"
+        )
 
 
 def _params(config: EvaluateConfig) -> dict[str, Any]:
@@ -70,6 +78,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         UserError: the checkpoint or the data cannot be used.
     """
+    _check(config)
     done = result_of(config)
     if done is not None:
         return done
@@ -105,7 +114,15 @@ def _curve(config: EvaluateConfig, ranks: Ranks) -> dict[str, Any]:
             tracker.log(metrics, point.step, point.tokens)
         tracker.set_final(metrics)
         plot(points, run.path, config.run.name)
-        result = {"checkpoint": config.checkpoint, "metrics": metrics, "curve": as_data(points)}
+        limit = None if config.suite is None else config.suite.limit
+        show_scores(points[-1].scores, f"{config.run.name}, step {points[-1].step:,}", limit)
+        result = {
+            "checkpoint": config.checkpoint,
+            "metrics": metrics,
+            "limit": limit,
+            "is_a_result": limit is None,
+            "curve": as_data(points),
+        }
         run.write_result(config, made_from(config), result)
         for name in ("config.yaml", "result.json", PLOT):
             tracker.add_artifact(name)
@@ -129,6 +146,11 @@ def _tracker(config: EvaluateConfig, run: RunFolder, model: LoadedModel) -> Trac
     return Tracker.start(run.path, info, uri, config.tracking.experiment)
 
 
+def _with_error(scores: dict[str, float], name: str, places: int) -> str:
+    error = scores.get(f"{name}_stderr")
+    return f"{scores[name]:.{places}f}" + ("" if error is None else f" ± {error:.{places}f}")
+
+
 def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
     run = run_folder(config.run)
     run.lock()
@@ -136,35 +158,36 @@ def _score(config: EvaluateConfig, scorer: Scorer) -> dict[str, Any]:
     model = scorer.loaded
     with _tracker(config, run, model) as tracker:
         metrics: dict[str, float] = {}
+        more: dict[str, Any] = {}
         if config.perplexity is not None:
             scores = perplexity(scorer, config.perplexity)
             metrics |= {f"lm/{name}": value for name, value in scores.items()}
             print(
-                f"{config.run.name}: perplexity per token {scores['ppl_token']:.2f}, "
-                f"per word {scores['ppl_word']:.2f}, per byte {scores['ppl_byte']:.4f} "
-                f"({scores['bits_per_byte']:.4f} bits) on {scores['documents']:,} documents, "
+                f"{config.run.name}: perplexity per token {_with_error(scores, 'ppl_token', 2)}, "
+                f"per word {_with_error(scores, 'ppl_word', 2)}, per byte {_with_error(scores, 'ppl_byte', 4)} "
+                f"({_with_error(scores, 'bits_per_byte', 4)} bits) on {scores['documents']:,} documents, "
                 f"{scores['tokens']:,} tokens, {scores['words']:,} words, {scores['bytes']:,} bytes; "
                 f"window {scores['window']}, stride {scores['stride']}",
                 flush=True,
             )
         if config.choice is not None:
             scores = choice(scorer, config.choice)
+            more["choice"] = {"definition": CHOICE}
             metrics |= {f"choice/{name}": value for name, value in scores.items()}
             print(
-                f"{config.run.name}: {config.choice.name} accuracy {scores['accuracy']:.4f} +- {scores['stderr']:.4f} "
+                f"{config.run.name}: {config.choice.name} accuracy {scores['accuracy']:.4f} ± {scores['stderr']:.4f} "
                 f"on {scores['examples']:,} examples; chance {scores['chance']:.4f}",
                 flush=True,
             )
         if config.harness is not None:
             from pipeline.evaluate.harness import harness
 
-            scores = harness(scorer, config.harness)
+            scores, more["harness"] = harness(scorer, config.harness)
             metrics |= {f"harness/{name}": value for name, value in scores.items()}
             limited = f", LIMITED to {config.harness.limit} documents a task: no result" if config.harness.limit else ""
             print(f"{config.run.name}: lm-evaluation-harness{limited}")
             for name, value in scores.items():
                 print(f"    {name}: {value:.4f}", flush=True)
-        more: dict[str, Any] = {}
         if config.suite is not None:
             found = score_suite(scorer, config.suite, run.path)
             metrics |= {name: value for score in found for name, value in score.as_metrics().items()}

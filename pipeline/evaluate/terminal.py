@@ -16,7 +16,7 @@ _CONTROL = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "
 
 
 def read_prompts(given: Sequence[str], file: str | None, stdin: TextIO) -> list[str]:
-    """The prompts: those given, the lines of a file, or all of standard input as one.
+    """The prompts: those given, the lines of a file, or all of standard input but its last line end as one.
 
     Args:
         given: on the command line.
@@ -27,15 +27,16 @@ def read_prompts(given: Sequence[str], file: str | None, stdin: TextIO) -> list[
         UserError: both are given, or the file cannot be read.
     """
     if file is None:
-        return list(given) or ["" if stdin.isatty() else stdin.read()]
+        return list(given) or ["" if stdin.isatty() else stdin.read().removesuffix("\n")]
     if given:
         raise UserError("prompts and a file of prompts", where="--file", fix="give either")
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read ({error})", where=file, fix="give a UTF-8 file, one prompt a line") from None
-    if not lines:
+    if not text:
         raise UserError("no prompts", where=file, fix="write one prompt a line")
+    lines = text.removesuffix("\n").split("\n")  # `splitlines` would split at more than line ends
     return [_prompt(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 

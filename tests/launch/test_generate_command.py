@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import command, environment, run
 from tiny_models import native_checkpoint, random_model
 
 from launch.generate import main
@@ -28,6 +30,8 @@ def test_prompts_become_texts(checkpoint: str, tmp_path: Path, capfdbinary: pyte
     assert [(row["prompt"], row["sample"]) for row in found] == [("the cat", 0), ("the cat", 1), ("it", 0), ("it", 1)]
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('the cat\n{"prompt": "it"}\n')
+    (tmp_path / "marks").write_text("one\u2028line\n\nx\n", encoding="utf-8")
+    assert read_prompts([], str(tmp_path / "marks"), io.StringIO()) == ["one\u2028line", "", "x"]
     main([checkpoint, "--file", str(prompts), *arguments, "--batch-tokens", "1"])
     shown = capfdbinary.readouterr().out.decode()
     assert shown == "\n".join(
@@ -76,6 +80,15 @@ def test_bad_input_ends_with_code_2_and_one_line(
     assert captured.out == ""
 
 
+def test_a_reader_that_has_enough_ends_it_quietly(checkpoint: str, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = command("python", "generate", checkpoint, "the cat", "--max-tokens", "12", "--samples", "2")
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_texts_appear_in_order_and_steer_no_terminal() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -94,4 +107,5 @@ def test_texts_appear_in_order_and_steer_no_terminal() -> None:
 
 def test_standard_input_is_one_prompt() -> None:
     assert read_prompts([], None, io.StringIO("two\nlines")) == ["two\nlines"]
+    assert read_prompts([], None, io.StringIO("as echo ends it\n")) == ["as echo ends it"]
     assert read_prompts(["x"], None, io.StringIO("not read")) == ["x"]

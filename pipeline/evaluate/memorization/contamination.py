@@ -17,8 +17,9 @@ from data_prep.tokenizer import Tokenizer
 from pipeline.config.evaluate_suite import LanguageModelTask, LastWordTask, PromptedTask, SuiteConfig, Task
 from pipeline.evaluate.memorization.ngrams import Ngram, NgramFinder, ngrams_of, words_of
 from pipeline.evaluate.statistics import Estimate, mean, proportion
-from pipeline.evaluate.suite.formats import Row, read_rows, read_text
+from pipeline.evaluate.suite.formats import read_rows, read_text
 from pipeline.evaluate.suite.prompts import fill, right
+from pipeline.evaluate.suite.published import Row
 
 GPT2_N = 8
 GPT3_N = (8, 13)
@@ -68,7 +69,8 @@ def training_texts(folder: str, documents: int | None) -> Iterator[tuple[int, in
 def texts_of(name: str, task: Task, root: str) -> list[str]:
     """The examples of a set as texts: the question with its right answer, or the text as it is."""
     if isinstance(task, LanguageModelTask):
-        return read_text(root, task.data).decode("utf-8", "replace").splitlines()
+        lines = read_text(root, task.data).decode("utf-8", "replace").split("\n")
+        return [line for line in lines if line.strip()]
     rows = read_rows(root, task.data)
     return [_text(name, task, row) for row in rows]
 
@@ -177,5 +179,5 @@ def contamination(config: SuiteConfig, tasks: Sequence[str], corpus: str, docume
     """
     sets = {name: texts_of(name, config.definitions[name], config.root) for name in tasks}
     if not sets:
-        raise UserError("no task to compare with the training text", where="contamination", fix="name tasks in suite")
+        raise UserError("no task to compare with the training text", where="suite.tasks", fix="name some")
     return overlaps(sets, corpus, documents)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,24 @@ def memorization(
             metrics[f"overlap/{name}/percent"] = overlap.percent
             for row in rows:
                 for part in ("clean", "dirty"):
-                    if row[part] is not None:
-                        metrics["/".join(filter(None, (name, row["variant"], part)))] = row[part]["value"]
+                    _add(metrics, "/".join(filter(None, (name, row["variant"], part))), row[part])
     if config.passages:
         result["verbatim"] = verbatim(scorer, config)
         for row in result["verbatim"]:
-            metrics[f"verbatim/copies_{row['copies'][0]}"] = row["completed"]["value"]
+            _add(metrics, f"verbatim/copies_{row['copies'][0]}", row["completed"])
     if config.samples:
         result["samples"] = samples_in_corpus(scorer, config)
-        if result["samples"]["samples"] is not None:
-            metrics["longest_common/samples"] = result["samples"]["samples"]["value"]
-        if result["samples"]["held_out"] is not None:
-            metrics["longest_common/held_out"] = result["samples"]["held_out"]["value"]
+        for kind in ("samples", "held_out"):
+            _add(metrics, f"longest_common/{kind}", result["samples"][kind])
     return result, metrics
+
+
+def _add(metrics: dict[str, float], name: str, estimate: Mapping[str, float] | None) -> None:
+    """An estimate, if there is one, and its standard error, if it has one."""
+    if estimate is not None:
+        metrics[name] = estimate["value"]
+        if math.isfinite(estimate["stderr"]):
+            metrics[f"{name}_stderr"] = estimate["stderr"]
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -70,22 +76,27 @@ def lines(found: dict[str, Any]) -> list[str]:
         text += [f"    {_parts(row)}" for row in overlap["scores"] if row["dirty"] is not None]
     for row in found.get("verbatim", []):
         low, high = row["copies"]
-        copies = f"{low}" if low == high else f"{low} to {high}" if high < 1 << 62 else f"{low} or more"
+        copies = "1 copy" if high == 1 else f"{low} to {high} copies" if high < 1 << 62 else f"{low} or more copies"
         done = row["completed"]
         text.append(
-            f"passages with {copies} copies: {100 * done['value']:.2f} % of {row['passages']:,} completed word by word "
+            f"passages with {copies}: {100 * done['value']:.2f} % of {row['passages']:,} completed word by word "
             f"({100 * done['low']:.2f} .. {100 * done['high']:.2f} %)"
         )
     samples = found.get("samples")
     if samples and samples["samples"] and samples["held_out"]:
         text.append(
             f"longest part that stands in the training text, of {samples['tokens']} tokens: "
-            f"samples {samples['samples']['value']:.1f}, held-out text {samples['held_out']['value']:.1f}"
+            f"samples {_with_error(samples['samples'], 1)}, held-out text {_with_error(samples['held_out'], 1)}"
         )
     return text
 
 
 def _parts(row: dict[str, Any]) -> str:
     parts: Sequence[str] = ("all", "clean", "dirty")
-    shown = [f"{part} {row[part]['value']:.4f} ({row[part]['n']:,})" for part in parts if row[part] is not None]
+    shown = [f"{part} {_with_error(row[part], 4)} of {row[part]['n']:,}" for part in parts if row[part] is not None]
     return ": ".join(filter(None, (row["variant"], ", ".join(shown))))
+
+
+def _with_error(estimate: Mapping[str, float], places: int) -> str:
+    error = estimate["stderr"]
+    return f"{estimate['value']:.{places}f}" + (f" ± {error:.{places}f}" if math.isfinite(error) else "")

@@ -14,6 +14,7 @@ Hashes = npt.NDArray[np.uint64]
 _CHUNK = 1 << 20
 _FACTOR = 0x9E3779B97F4A7C15
 _INVERSE = pow(_FACTOR, -1, 1 << 64)
+_PART = np.uint64(0xFFFF)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _KEPT = 1 << 21
 """Windows whose hashes are kept for counting, at most about."""
@@ -66,6 +67,10 @@ def stand_in(split: TokenSplit, wanted: Mapping[int, Hashes]) -> dict[int, set[i
     for _, tokens in chunks(split, longest - 1):
         for length, hashes in wanted.items():
             here = window_hashes(tokens, length)
+            # Most windows are seen to be none of them by a part of their hash, without a search.
+            possible = np.zeros(1 << 16, bool)
+            possible[hashes & _PART] = True
+            here = here[possible[here & _PART]]
             found[length].update(here[np.isin(here, hashes)].tolist())
     return found
 
@@ -73,31 +78,42 @@ def stand_in(split: TokenSplit, wanted: Mapping[int, Hashes]) -> dict[int, set[i
 def longest_common(split: TokenSplit, texts: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """(first token, length) of the longest part of each text that stands in the token dataset; the first of equals.
 
-    By bisection, since what stands there has all its parts there: some eight passes over the dataset.
+    By bisection, since what stands there has all its parts there: some eight passes over the dataset. Texts ask for the
+    same lengths as far as they can, since each length that is asked for is a pass through all hashes.
     """
     low, high = [0] * len(texts), [len(text) for text in texts]
     arrays = [np.asarray(text, np.int64) for text in texts]
     where = [0] * len(texts)
     while any(a < b for a, b in zip(low, high, strict=True)):
-        asked = {i: (low[i] + high[i] + 1) // 2 for i in range(len(texts)) if low[i] < high[i]}
-        hashes = {i: window_hashes(arrays[i], length) for i, length in asked.items()}
+        asked = {i: _between(low[i], high[i]) for i in range(len(texts)) if low[i] < high[i]}
+        hashes = {(i, length): window_hashes(arrays[i], length) for i, some in asked.items() for length in some}
         wanted: dict[int, Hashes] = {}
-        for i, length in asked.items():
-            wanted[length] = np.union1d(wanted.get(length, np.empty(0, np.uint64)), hashes[i])
+        for (_, length), some in hashes.items():
+            wanted[length] = np.union1d(wanted.get(length, np.empty(0, np.uint64)), some)
         found = stand_in(split, wanted)
-        for i, length in asked.items():
-            hits = [place for place, value in enumerate(hashes[i].tolist()) if value in found[length]]
-            if hits:
+        for (i, length), some in hashes.items():
+            hits = [place for place, value in enumerate(some.tolist()) if value in found[length]]
+            if hits and length > low[i]:
                 low[i], where[i] = length, hits[0]
-            else:
-                high[i] = length - 1
+            elif not hits:
+                high[i] = min(high[i], length - 1)
     return list(zip(where, low, strict=True))
 
 
+def _between(low: int, high: int) -> list[int]:
+    """Lengths to look for, above `low` and at most `high`: at first all powers of 2, then the roundest number."""
+    if low == 0:
+        return [1 << power for power in range(high.bit_length())]
+    step = 1 << high.bit_length()
+    while high // step * step <= low:
+        step //= 2
+    return [high // step * step]
+
+
 def passages_by_count(
-    split: TokenSplit, length: int, buckets: Sequence[tuple[int, int]], each: int, seed: int
+    split: TokenSplit, length: int, buckets: Sequence[tuple[int, int]], each: int, seed: int, eot_id: int
 ) -> dict[tuple[int, int], list[Passage]]:
-    """Passages of the training text by how often they stand in it.
+    """Passages of the training text by how often they stand in it; none goes beyond its document.
 
     Of a large text only the windows with certain hashes are counted, so that all copies of one are or none.
 
@@ -107,15 +123,19 @@ def passages_by_count(
         buckets: (least, greatest) counts.
         each: passages in each bucket, at most.
         seed: of the draw.
+        eot_id: id of <|endoftext|>, which is in no passage: what follows it was drawn at random.
     """
     share = np.uint64(max(1, split.tokens // _KEPT))
     kept: list[Hashes] = []
     places: list[npt.NDArray[np.int64]] = []
     for start, tokens in chunks(split, length - 1):
         hashes = window_hashes(tokens, length)
-        mine = np.flatnonzero(hashes % share == 0)
+        ends = np.concatenate([[0], np.cumsum(tokens == eot_id)])
+        mine = np.flatnonzero((hashes % share == 0) & (ends[length:] == ends[: len(hashes)]))
         kept.append(hashes[mine])
         places.append(mine + start)
+    if not sum(map(len, kept)):
+        return {bucket: [] for bucket in buckets}
     _, first, counts = np.unique(np.concatenate(kept), return_index=True, return_counts=True)
     place = np.concatenate(places)[first]
     generator = np.random.default_rng(seed)

@@ -53,11 +53,11 @@ def verbatim(scorer: Scorer, config: MemorizationConfig) -> list[dict[str, Any]]
             where="memorization",
             fix="set memorization.prefix and memorization.continuation lower",
         )
-    split = TokenSplit(config.corpus, open_corpus(scorer, config.corpus), "train")
-    if split.tokens < length:
-        return []
+    manifest = open_corpus(scorer, config.corpus)
+    split = TokenSplit(config.corpus, manifest, "train")
+    found = passages_by_count(split, length, COPIES, config.passages, config.seed, manifest.eot_id)
     rows = []
-    for copies, passages in passages_by_count(split, length, COPIES, config.passages, config.seed).items():
+    for copies, passages in found.items():
         if not passages:
             continue
         pairs = [(one.ids[: config.prefix], one.ids[config.prefix :]) for one in passages]

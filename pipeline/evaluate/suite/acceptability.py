@@ -11,8 +11,9 @@ from pipeline.config.evaluate_suite import HeuristicTask
 from pipeline.evaluate.continuation import score_continuations
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import bootstrap, matthews, proportion
-from pipeline.evaluate.suite.formats import Row, read_rows
+from pipeline.evaluate.suite.formats import read_rows
 from pipeline.evaluate.suite.prompts import Questions, drawn
+from pipeline.evaluate.suite.published import Row
 from pipeline.evaluate.suite.scores import Score, TaskResult, referenced
 
 TUNING_SENTENCES = 1000

@@ -11,8 +11,8 @@ from pipeline.config.evaluate_suite import ChoiceTask, Normalization
 from pipeline.evaluate.continuation import Continuation, continuation_ids, score_continuations
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import proportion
-from pipeline.evaluate.suite.formats import Row
 from pipeline.evaluate.suite.prompts import Prompter, Questions, fitting
+from pipeline.evaluate.suite.published import Row
 from pipeline.evaluate.suite.scores import Score, TaskResult, referenced
 
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
@@ -43,10 +43,13 @@ class Answer:
 
 @dataclass
 class _Question:
+    """A question with its number, answers, solved examples before it, right answer, and whether its context was cut."""
+
     number: int
     answers: list[Answer]
-    shots: int = 0
-    truth: int = 0
+    shots: int
+    truth: int
+    cut: bool
 
 
 def score_choices(scorer: Scorer, task: ChoiceTask, questions: Questions) -> TaskResult:
@@ -62,6 +65,7 @@ def score_choices(scorer: Scorer, task: ChoiceTask, questions: Questions) -> Tas
             "shots": count,
             "shots_used_mean": sum(question.shots for question in asked) / len(asked),
             "seed": seed if count else None,
+            "contexts_cut": sum(question.cut for question in asked),
             "prefix": "<|endoftext|>",
             "context": task.context,
             "completion": task.completion,
@@ -127,12 +131,14 @@ def _ask(
             kept = fitting(tokenizer, prompter.header, shots, asked, scorer.sequence_length) if shots else []
             before = prompter.header + "".join(kept)
             answers = []
+            cut = False
             for context, completion in asked:
                 ids, first = continuation_ids(tokenizer, before + context, completion)
                 scored = completion.strip()
+                cut = cut or len(ids) > scorer.sequence_length
                 answers.append(Answer(0.0, 0.0, len(ids) - first, len(scored), len(scored.encode())))
                 yield ids, first
-            found.append(_Question(number, answers, len(kept), row["answer"]))
+            found.append(_Question(number, answers, len(kept), row["answer"], cut))
 
     scores = score_continuations(scorer, continuations(), f"{questions.name}, {count}-shot")
     nll = [-one.logprob for one in scores]

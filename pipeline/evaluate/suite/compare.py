@@ -41,7 +41,7 @@ def compare(folder: str, described: Mapping[str, Any], against: str) -> list[dic
     """Paired tests of the tasks that two runs have scored on the same files.
 
     Right and wrong answers by McNemar's exact test, other values by a permutation test; of language models, windows are
-    pairs, if both have the same tokens in them.
+    pairs, if both have the same tokens in them, and what is compared is the log-probability per token.
 
     Args:
         folder: of this run.
@@ -49,8 +49,8 @@ def compare(folder: str, described: Mapping[str, Any], against: str) -> list[dic
         against: folder of the other run.
 
     Returns:
-        A row for each task and variant: names, `difference` (this minus the other), `stderr`, `p_value`, `test`, `n`,
-        `better`, `worse`, or `not_compared`, which says why.
+        A row for each task and variant: names, `of` (what is compared, more is better), `difference` (this minus the
+        other), `stderr`, `p_value`, `test`, `n`, `better`, `worse`, or `not_compared`, which says why.
     """
     other = store.read_json(store.join(against, RESULT)).get("suite", {})
     rows = []
@@ -61,12 +61,23 @@ def compare(folder: str, described: Mapping[str, Any], against: str) -> list[dic
         elif theirs["digest"] != files["digest"]:
             rows.append({"task": task, "not_compared": "the other run read other files or had another definition"})
         else:
-            rows += _task(task, read_examples(folder, task), read_examples(against, task))
+            seeds = _seeds(described, task), _seeds(other, task)
+            rows += _task(task, read_examples(folder, task), read_examples(against, task), *seeds)
     return rows
 
 
+def _seeds(described: Mapping[str, Any], task: str) -> dict[str, int | None]:
+    """Variant -> seed of its solved examples."""
+    scores = described.get("scores", [])
+    return {score["variant"]: score["definition"].get("seed") for score in scores if score["task"] == task}
+
+
 def _task(
-    task: str, ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+    task: str,
+    ours: Sequence[Mapping[str, Any]],
+    theirs: Sequence[Mapping[str, Any]],
+    seeds: Mapping[str, int | None],
+    their_seeds: Mapping[str, int | None],
 ) -> Iterator[dict[str, Any]]:
     from pipeline.evaluate.statistics import mcnemar, permutation  # scipy: not before it is needed
 
@@ -77,16 +88,25 @@ def _task(
         if mine.keys() != other.keys() or not mine:
             yield {**about, "not_compared": "the other run has other examples"}
             continue
+        if seeds.get(variant) != their_seeds.get(variant):
+            yield {**about, "not_compared": "the other run drew its solved examples by another seed"}
+            continue
         pairs = [(mine[id], other[id]) for id in mine]
-        if all("correct" in one and "correct" in two for one, two in pairs):
-            found = mcnemar([one["correct"] for one, _ in pairs], [two["correct"] for _, two in pairs])
-        elif any(one.get("tokens") != two.get("tokens") for one, two in pairs):
+        first = pairs[0][0]
+        of = next(name for name in ("correct", "value", "nll") if name in first)
+        if of == "correct":
+            found = mcnemar([one[of] for one, _ in pairs], [two[of] for _, two in pairs])
+        elif of == "value":
+            found = permutation([one[of] for one, _ in pairs], [two[of] for _, two in pairs])
+        elif any(one["tokens"] != two["tokens"] for one, two in pairs):
             yield {**about, "not_compared": "the other run has another tokenizer or window"}
             continue
         else:
-            found = permutation([one["value"] for one, _ in pairs], [two["value"] for _, two in pairs])
+            scale = -len(pairs) / sum(one["tokens"] for one, _ in pairs)
+            found = permutation([scale * one[of] for one, _ in pairs], [scale * two[of] for _, two in pairs])
         yield {
             **about,
+            "of": {"correct": "accuracy", "value": "score", "nll": "log-probability per token"}[of],
             "difference": found.difference,
             "stderr": found.stderr,
             "p_value": found.p_value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,17 @@ from pipeline.evaluate.generate import Decoding, generate
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.statistics import Estimate, mean, proportion
 from pipeline.evaluate.suite.prompts import Prompter, Questions, fitting, right
+from pipeline.evaluate.suite.published import Row
 from pipeline.evaluate.suite.scores import Score, TaskResult, referenced
-from pipeline.evaluate.suite.text_metrics import PER_EXAMPLE, bleu, first_sentences, rouge
+from pipeline.evaluate.suite.text_metrics import (
+    ACCEPTS,
+    bleu,
+    first_sentences,
+    normalized,
+    rouge,
+    sentence_bleu,
+    squad_f1,
+)
 
 _Estimates = dict[str, tuple[Estimate, dict[str, Any]]]
 """Metric -> (estimate, what else defines it)."""
@@ -24,6 +34,7 @@ def score_free_form(scorer: Scorer, task: FreeFormTask, questions: Questions) ->
     result = TaskResult()
     for count, seed, variant in questions.rounds():
         prompts, used = _prompts(scorer, task, prompter, questions, count, seed)
+        forced = task.decoding.method == "forced"
         definition: dict[str, Any] = {
             "version": task.version,
             "shots": count,
@@ -33,14 +44,17 @@ def score_free_form(scorer: Scorer, task: FreeFormTask, questions: Questions) ->
             "context": task.context,
             "decoding": {**task.decoding.model_dump(mode="json"), "max_tokens": _most_tokens(scorer, task)},
         }
-        if task.decoding.method == "forced":
-            hits = _forced(scorer, task, prompter, questions, prompts)
+        if forced:
+            hits, cut = _forced(scorer, task, prompter, questions, prompts)
             examples: list[dict[str, Any]] = [{"correct": hit} for hit in hits]
             estimates: _Estimates = {"exact": (proportion(hits), {})}
         else:
-            written = _written(scorer, task, questions, prompts, seed)
-            examples = [{"written": text} for text in written]
+            written, cut = _written(scorer, task, questions, prompts, seed)
+            examples = [
+                {"answer": right(row), "written": text} for row, text in zip(questions.rows, written, strict=True)
+            ]
             estimates = _estimates(task, questions, written, examples)
+        definition["contexts_cut"] = cut
         for number, (metric, (estimate, more)) in enumerate(estimates.items()):
             result.scores.append(
                 Score(
@@ -49,6 +63,7 @@ def score_free_form(scorer: Scorer, task: FreeFormTask, questions: Questions) ->
                     metric,
                     estimate,
                     {**definition, **more},
+                    _majority(metric, questions.rows, forced),
                     references=referenced(task.references, metric, count),
                     main=number == 0,
                 )
@@ -81,20 +96,28 @@ def _most_tokens(scorer: Scorer, task: FreeFormTask) -> int:
 
 def _forced(
     scorer: Scorer, task: FreeFormTask, prompter: Prompter, questions: Questions, prompts: Sequence[str]
-) -> list[bool]:
-    """Whether the first answer and the text that ends it are the likeliest tokens all along."""
+) -> tuple[list[bool], int]:
+    """(whether the first answer and the text that ends it are the likeliest tokens all along, contexts cut)."""
     end = task.decoding.stop[0] if task.decoding.stop else ""
 
+    cut = 0
+
     def continuations() -> Iterator[Continuation]:
+        nonlocal cut
         for prompt, row in zip(prompts, questions.rows, strict=True):
             _, completion = prompter.question(row, right(row))
-            yield continuation_ids(scorer.tokenizer, prompt, completion + end)
+            ids, first = continuation_ids(scorer.tokenizer, prompt, completion + end)
+            cut += len(ids) > scorer.sequence_length
+            yield ids, first
 
-    return [one.greedy for one in score_continuations(scorer, continuations(), questions.name)]
+    hits = [one.greedy for one in score_continuations(scorer, continuations(), questions.name)]
+    return hits, cut
 
 
-def _written(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str], seed: int) -> list[str]:
-    """What the model writes behind each prompt."""
+def _written(
+    scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: Sequence[str], seed: int
+) -> tuple[list[str], int]:
+    """(what the model writes behind each prompt, prompts that were cut)."""
     how = task.decoding
     sampling = how.method == "top-k"
     decoding = Decoding(
@@ -107,9 +130,21 @@ def _written(scorer: Scorer, task: FreeFormTask, questions: Questions, prompts: 
         stop=how.stop,
     )
     ids = [[scorer.tokenizer.eot_id, *one] for one in scorer.tokenizer.encode_batch(prompts)]
+    before = scorer.truncated
     found = generate(scorer, ids, decoding, title=questions.name)
     texts = [hypotheses[0].text for hypotheses in found]
-    return texts if how.sentences is None else [first_sentences(text, how.sentences) for text in texts]
+    if how.sentences is not None:
+        texts = [first_sentences(text, how.sentences) for text in texts]
+    return texts, scorer.truncated - before
+
+
+def _majority(metric: str, rows: Sequence[Row], first_only: bool) -> dict[str, float]:
+    """What the one answer that is accepted most often would get, where answers are right or wrong."""
+    if metric not in ("exact", "squad_exact"):
+        return {}
+    form = str.strip if metric == "exact" else normalized
+    accepted = [{form(text) for text in (row["answers"][:1] if first_only else row["answers"])} for row in rows]
+    return {"majority": max(Counter(text for texts in accepted for text in texts).values()) / len(rows)}
 
 
 def _estimates(
@@ -118,20 +153,27 @@ def _estimates(
     """Metric -> (estimate, what else defines it); adds each example's values to `examples`."""
     found: _Estimates = {}
     answers = [row["answers"] for row in questions.rows]
-    for metric in task.metrics:
+    for number, metric in enumerate(task.metrics):
+        name: str = metric
+        values: Sequence[float]
         if metric == "bleu":
             firsts = [accepted[0] for accepted in answers]
             estimate, signature = bleu(written, firsts)
             found["bleu"] = (estimate, {"signature": signature})
+            values = [sentence_bleu(text, first) for text, first in zip(written, firsts, strict=True)]
         elif metric == "rouge":
             rows = [rouge(text, accepted[0]) for text, accepted in zip(written, answers, strict=True)]
-            for name in ("rouge_mean", "rouge_1", "rouge_2", "rouge_l"):
-                found[name] = (mean([row[name] for row in rows]), {"rouge": "rouge-score, stemmer, Lsum"})
-            for example, row in zip(examples, rows, strict=True):
-                example["value"] = row["rouge_mean"]
+            for one in ("rouge_mean", "rouge_1", "rouge_2", "rouge_l"):
+                found[one] = (mean([row[one] for row in rows]), {"rouge": "rouge-score, stemmer, Lsum"})
+            name, values = "rouge_mean", [row["rouge_mean"] for row in rows]
+        elif metric == "squad_f1":
+            values = [squad_f1(text, accepted) for text, accepted in zip(written, answers, strict=True)]
+            found[metric] = (mean(values), {})
         else:
-            values = [PER_EXAMPLE[metric](text, accepted) for text, accepted in zip(written, answers, strict=True)]
-            found[metric] = (mean(values) if metric == "squad_f1" else proportion([v == 1 for v in values]), {})
-            for example, value in zip(examples, values, strict=True):
-                example |= {"correct": value == 1} if metric != "squad_f1" else {"value": value}
+            values = hits = [ACCEPTS[metric](text, accepted) for text, accepted in zip(written, answers, strict=True)]
+            found[metric] = (proportion(hits), {})
+        # Tests between runs go by the task's own metric, which is the first.
+        own = "correct" if metric in ACCEPTS else "value"
+        for example, value in zip(examples, values, strict=True):
+            example[own if number == 0 else name] = value
     return found

@@ -14,12 +14,14 @@ from typing import Any
 from data_prep.errors import UserError
 from pipeline.config.evaluate_suite import LanguageModelTask
 from pipeline.evaluate.model import Scorer, Window, windows_of
-from pipeline.evaluate.statistics import perplexity_of, ratio, scaled
+from pipeline.evaluate.statistics import bounded_exp, perplexity_of, ratio, scaled
 from pipeline.evaluate.suite.detokenize import Shares, detokenize
 from pipeline.evaluate.suite.formats import read_text
 from pipeline.evaluate.suite.scores import Score, TaskResult, referenced
 from pipeline.model.loss import IGNORE
 
+_LINE = 1000
+"""Bytes that stand for a line where a text has no line ends."""
 _METRICS = {"word": "ppl_word", "byte": "bits_per_byte", "char": "bits_per_char"}
 
 
@@ -43,14 +45,15 @@ def score_text(scorer: Scorer, name: str, task: LanguageModelTask, root: str, li
         name: of the task.
         task: what it is.
         root: folder of evaluation sets.
-        limit: at most so many lines from the start.
+        limit: at most so many lines from the start; of a text without line ends (text8) so many times 1,000 bytes.
 
     Raises:
         UserError: the text is missing or has not as many units as the task says.
     """
     text = read_text(root, task.data)
     if limit is not None:
-        text = b"".join(text.splitlines(keepends=True)[:limit])
+        lines = text.splitlines(keepends=True)
+        text = b"".join(lines[:limit]) if len(lines) > 1 else text[: limit * _LINE]
     units = units_of(text, task.unit)
     if task.units is not None and units != task.units and limit is None:
         raise UserError(
@@ -78,10 +81,12 @@ def score_text(scorer: Scorer, name: str, task: LanguageModelTask, root: str, li
                 "stride": stride,
                 "documents": task.documents,
                 "prefix": "<|endoftext|>",
+                "lossless_tokens": scorer.tokenizer.kind == "gpt2",
                 "unknown_words": written.count(b"<unk>") / units if task.unit == "word" else None,
                 **described,
             }
             per_unit = scaled(ratio(nats, tokens), sum(tokens) / units)
+            guess = math.log(scorer.vocab_size)  # nats of a token, if all are equally likely
             metric = _METRICS[task.unit]
             main = number == 0 and form == next(iter(texts))
             result.scores += [
@@ -91,16 +96,29 @@ def score_text(scorer: Scorer, name: str, task: LanguageModelTask, root: str, li
                     metric,
                     perplexity_of(per_unit) if task.unit == "word" else scaled(per_unit, 1 / math.log(2)),
                     definition,
+                    {"uniform": _in_unit(guess * sum(tokens) / units, task.unit)},
                     references=referenced(task.references, metric),
                     main=main,
                 ),
-                Score(name, variant, "ppl_token", perplexity_of(ratio(nats, tokens)), definition, main=False),
+                Score(
+                    name,
+                    variant,
+                    "ppl_token",
+                    perplexity_of(ratio(nats, tokens)),
+                    definition,
+                    {"uniform": float(scorer.vocab_size)},
+                    main=False,
+                ),
             ]
             result.examples += [
-                {"id": i, "variant": variant, "value": nll, "tokens": count}
+                {"id": i, "variant": variant, "nll": nll, "tokens": count}
                 for i, (nll, count) in enumerate(zip(nats, tokens, strict=True))
             ]
     return result
+
+
+def _in_unit(nats: float, unit: str) -> float:
+    return bounded_exp(nats) if unit == "word" else nats / math.log(2)
 
 
 def strides(length: int, task: LanguageModelTask) -> list[tuple[int, int]]:
@@ -112,7 +130,14 @@ def strides(length: int, task: LanguageModelTask) -> list[tuple[int, int]]:
 def _detokenized(text: bytes, task: LanguageModelTask) -> tuple[bytes, dict[str, Any]]:
     assert task.detokenizer is not None
     shares = Shares()
-    lines = text.decode("utf-8").split("\n")
+    try:
+        lines = text.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"not UTF-8 text ({error.reason})",
+            where=task.data.path,
+            fix="give it as published, or no detokenizer",
+        ) from None
     written = "\n".join(detokenize(line, task.detokenizer, shares) for line in lines).encode()
     return written, {"detokenizer": task.detokenizer, "detokenized": asdict(shares)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
     definition: dict[str, Any] = {
         "version": task.version,
         "prefix": "<|endoftext|>",
+        "contexts_cut": sum(len(ids) > scorer.sequence_length for ids, _ in passages),
         "tokens_of_last_words": sum(len(word.tokens) for word in words) / len(words),
     }
     hits = {
@@ -78,6 +80,7 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
         "ppl_word": ([-one.logprob for one in words], "last word"),
         "ppl_token": ([-one.logprob for one in last], "last BPE token"),
     }
+    majority = max(Counter(row["answers"][0] for row in questions.rows).values()) / len(questions.rows)
     result = TaskResult()
     for metric, (right, scored) in hits.items():
         result.scores.append(
@@ -87,8 +90,8 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
                 metric,
                 proportion(right),
                 {**definition, "scored": scored},
+                {} if metric == "accuracy_token" else {"majority": majority},
                 references=referenced(task.references, metric, 0),
-                main=metric == "accuracy",
             )
         )
     for metric, (values, unit) in nats.items():
@@ -100,7 +103,6 @@ def score_last_words(scorer: Scorer, task: LastWordTask, questions: Questions) -
                 perplexity_of(mean(values)),
                 {**definition, "unit": unit},
                 references=referenced(task.references, metric, 0),
-                main=metric == "ppl_word",
             )
         )
     for i, number in enumerate(questions.asked):

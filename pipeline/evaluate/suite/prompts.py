@@ -10,9 +10,10 @@ from typing import Any
 
 from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
-from pipeline.config.evaluate_suite import PromptedTask, Shots
+from pipeline.config.evaluate_suite import PromptedTask
 from pipeline.data.order import key
-from pipeline.evaluate.suite.formats import Row, read_rows
+from pipeline.evaluate.suite.formats import read_rows
+from pipeline.evaluate.suite.published import Row
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def right(row: Row) -> str:
     return str(row["choices"][row["answer"]] if "choices" in row else row["answers"][0])
 
 
-def drawn(rows: int, count: int, seed: int, purpose: str, excluded: int | None = None) -> list[int]:
+def drawn(rows: int, count: int, seed: int, purpose: str) -> list[int]:
     """Numbers of `count` different rows, as many as there are at most; fewer are the first ones of more.
 
     Args:
@@ -77,16 +78,12 @@ def drawn(rows: int, count: int, seed: int, purpose: str, excluded: int | None =
         count: how many.
         seed: of the draw.
         purpose: what it is for: another one gives another draw.
-        excluded: the question itself, where it is one of the rows.
     """
     draw = random.Random(key(seed, purpose))
-    available = rows - (excluded is not None)
-    found: list[int] = []
-    while len(found) < min(count, available):
-        number = draw.randrange(rows)
-        if number != excluded and number not in found:
-            found.append(number)
-    return found
+    found: dict[int, None] = {}
+    while len(found) < min(count, rows):
+        found[draw.randrange(rows)] = None
+    return list(found)
 
 
 class Prompter:
@@ -101,7 +98,7 @@ class Prompter:
     """
 
     def __init__(self, task: PromptedTask, questions: Questions) -> None:
-        self.name, self._task, self._own = questions.name, task, task.shots.data is None
+        self.name, self._task, self._questions = questions.name, task, questions.pool
         self._pool = questions.pool
         if task.shots.data is not None and max(questions.counts) > 0:
             self._pool = read_rows(questions.root, task.shots.data)
@@ -112,10 +109,20 @@ class Prompter:
         return fill(self._task.context, row, choice, where), fill(self._task.completion, row, choice, where)
 
     def shots(self, number: int, count: int, seed: int) -> list[str]:
-        """The solved examples of question `number`, each with its separator."""
-        shots: Shots = self._task.shots
-        numbers = drawn(len(self._pool), count, seed, f"{self.name}:{number}", number if self._own else None)
-        return ["".join(self.question(self._pool[one], right(self._pool[one]))) + shots.separator for one in numbers]
+        """The solved examples of question `number`, each with its separator; none reads as the question solved."""
+        itself = self._solved(self._questions[number])
+        found: list[str] = []
+        more = count
+        while count > 0:
+            numbers = drawn(len(self._pool), more, seed, f"{self.name}:{number}")
+            found = [text for one in numbers if (text := self._solved(self._pool[one])) != itself]
+            if len(found) >= count or more >= len(self._pool):
+                break
+            more += 1
+        return found[:count]
+
+    def _solved(self, row: Row) -> str:
+        return "".join(self.question(row, right(row))) + self._task.shots.separator
 
     @property
     def header(self) -> str:
@@ -130,11 +137,13 @@ def fitting(
 
     GPT-3 2.4 takes as many as fit; one that is cut in two would be worse than none.
     """
-    kept = list(shots)
-    while kept:
-        before = header + "".join(kept)
+    fit, no_more = 0, len(shots)
+    while fit < no_more:  # by bisection: one example more makes no prompt shorter
+        tried = (fit + no_more + 1) // 2
+        before = header + "".join(shots[:tried])
         whole = [f"{before}{context}{completion}" for context, completion in questions]
         if max(map(len, tokenizer.encode_batch(whole))) <= room:
-            break
-        kept.pop()
-    return kept
+            fit = tried
+        else:
+            no_more = tried - 1
+    return list(shots[:fit])

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from data_prep import store
+from data_prep.errors import UserError
 from pipeline.config.evaluate_suite import (
     ChoiceTask,
     FreeFormTask,
@@ -33,6 +34,13 @@ from pipeline.evaluate.suite.show import markdown
 
 TABLE = "scores.md"
 _LIMIT_SEED = 1234
+_FIELDS = {
+    "choice": ("choices", "answer"),
+    "free-form": ("answers",),
+    "last-word": ("context", "answers"),
+    "acceptability": ("sentence", "label"),
+}
+"""What the rows of a kind must have."""
 
 
 def score_task(scorer: Scorer, config: SuiteConfig, name: str) -> TaskResult:
@@ -45,6 +53,13 @@ def score_task(scorer: Scorer, config: SuiteConfig, name: str) -> TaskResult:
     if isinstance(task, LanguageModelTask):
         return score_text(scorer, name, task, config.root, config.limit)
     pool = read_rows(config.root, task.data)
+    gone = [field for field in _FIELDS[task.kind] if field not in pool[0]]
+    if gone:
+        raise UserError(
+            f"the rows of the format {task.data.format!r} have no {' and no '.join(gone)}",
+            where=f"task {name}",
+            fix=f"a task of the kind {task.kind} needs a format with it",
+        )
     asked = list(range(len(pool)))
     if config.limit is not None and config.limit < len(pool):
         asked = sorted(drawn(len(pool), config.limit, _LIMIT_SEED, f"limit:{name}"))
@@ -88,7 +103,7 @@ def score_suite(scorer: Scorer, config: SuiteConfig, folder: Path | None) -> lis
         store.write_bytes(str(folder / TABLE), markdown(scores, config.limit).encode())
         curves = shot_curves(scores)
         if curves:
-            draw(curves, folder / PLOT, "scores over solved examples", "solved examples")
+            draw(curves, folder / PLOT, "scores over solved examples", "solved examples asked for")
     return scores
 
 

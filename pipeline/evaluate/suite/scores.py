@@ -12,7 +12,6 @@ from pipeline.config.evaluate_suite import Reference
 from pipeline.evaluate.statistics import Estimate
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_./-]+")
-PERCENT = ("accuracy", "exact", "f1", "filter")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.evaluate.suite.scores import Score
 
 _SHARES = ("accuracy", "exact", "squad", "rouge")
-_LEAST_WIDTH = 150
+_LEAST_WIDTH = 170
 COLUMNS = ("task", "variant", "metric", "value", "95 % interval", "n", "chance", "majority", "published")
 
 
@@ -25,18 +25,25 @@ def rows(scores: Sequence[Score]) -> list[tuple[str, ...]]:
             f"{number(one.metric, one.estimate.value)} ± {number(one.metric, one.estimate.stderr)}",
             f"{number(one.metric, one.estimate.low)} .. {number(one.metric, one.estimate.high)}",
             f"{one.estimate.n:,}",
-            number(one.metric, one.floors["chance"]) if "chance" in one.floors else "",
-            number(one.metric, one.floors["majority"]) if "majority" in one.floors else "",
+            _floor(one, "chance") or _floor(one, "uniform"),
+            _floor(one, "majority"),
             published(one),
         )
         for one in scores
     ]
 
 
+def _floor(score: Score, name: str) -> str:
+    return number(score.metric, score.floors[name]) if name in score.floors else ""
+
+
 def _variant(score: Score) -> str:
-    """With the number of solved examples that fit, where not all did."""
+    """With the number of solved examples that fit, where not all did, and of questions that were cut."""
     shots, used = score.definition.get("shots"), score.definition.get("shots_used_mean")
-    return score.variant if not shots or used == shots else f"{score.variant} ({used:.1f} fit)"
+    cut = score.definition.get("contexts_cut")
+    notes = [f"{used:.1f} fit"] if shots and used != shots else []
+    notes += [f"{cut:,} cut"] if cut else []
+    return f"{score.variant} ({', '.join(notes)})".strip() if notes else score.variant
 
 
 def number(metric: str, value: float) -> str:
@@ -93,7 +100,7 @@ def show_comparison(found: Sequence[Mapping[str, Any]], against: str) -> None:
             print(f"    {name}: not compared, {row['not_compared']}")
         else:
             print(
-                f"    {name}: {row['difference']:+.4f} ± {row['stderr']:.4f}, p = {row['p_value']:.3g} ({row['test']}; "
-                f"{row['better']} better, {row['worse']} worse of {row['n']})",
+                f"    {name}: {row['of']} {row['difference']:+.4f} ± {row['stderr']:.4f}, p = {row['p_value']:.3g} "
+                f"({row['test']}; {row['better']} better, {row['worse']} worse of {row['n']})",
                 flush=True,
             )

@@ -18,9 +18,9 @@ _PUNCTUATION = frozenset(string.punctuation + "‘’´`")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"'”’)])\s+|\n+")
 
 
-def exact(written: str, answers: Sequence[str]) -> float:
-    """1 if it is one of the answers but for white space around."""
-    return float(written.strip() in [answer.strip() for answer in answers])
+def exact(written: str, answers: Sequence[str]) -> bool:
+    """Whether it is one of the answers but for white space around."""
+    return written.strip() in [answer.strip() for answer in answers]
 
 
 def normalized(text: str) -> str:
@@ -30,9 +30,9 @@ def normalized(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", bare).split())
 
 
-def squad_exact(written: str, answers: Sequence[str]) -> float:
-    """1 if it is one of the answers when both are normalised."""
-    return float(normalized(written) in map(normalized, answers))
+def squad_exact(written: str, answers: Sequence[str]) -> bool:
+    """Whether it is one of the answers when both are normalised."""
+    return normalized(written) in map(normalized, answers)
 
 
 def token_f1(written: str, answer: str) -> float:
@@ -55,12 +55,8 @@ def squad_f1(written: str, answers: Sequence[str]) -> float:
     return sum(max(values[:i] + values[i + 1 :]) for i in range(len(values))) / len(values)
 
 
-PER_EXAMPLE: dict[str, Callable[[str, Sequence[str]], float]] = {
-    "exact": exact,
-    "squad_exact": squad_exact,
-    "squad_f1": squad_f1,
-}
-"""Metrics whose score is the mean over examples."""
+ACCEPTS: dict[str, Callable[[str, Sequence[str]], bool]] = {"exact": exact, "squad_exact": squad_exact}
+"""Metrics by which an answer is right or wrong."""
 
 
 def rouge(written: str, answer: str) -> dict[str, float]:
@@ -78,23 +74,31 @@ def _rouge_scorer() -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError:
-        raise UserError(
-            "rouge-score is not installed", where="metrics", fix="run `pip install -e '.[metrics]'`"
-        ) from None
+        raise _not_installed("rouge-score") from None
     return RougeScorer(list(_ROUGE.values()), use_stemmer=True)
 
 
 def bleu(written: Sequence[str], answers: Sequence[str]) -> tuple[Estimate, str]:
     """(corpus BLEU from 0 to 100 with sacrebleu's bootstrap, its signature); `intl` tokens, as GPT-3 3.3."""
-    try:
-        from sacrebleu.metrics.bleu import BLEU
-    except ImportError:
-        raise _not_installed("sacrebleu") from None
-    metric = BLEU(tokenize="intl", smooth_method="exp", lowercase=False, effective_order=False)
+    metric = _bleu_scorer(False)
     score = metric.corpus_score(list(written), [list(answers)], n_bootstrap=RESAMPLES if len(written) > 1 else 1)
     reach = float(score._ci) if len(written) > 1 else math.nan
     value = float(score.score)
     return Estimate(value, reach / 1.96, value - reach, value + reach, len(written)), str(metric.get_signature())
+
+
+def sentence_bleu(written: str, answer: str) -> float:
+    """BLEU of one sentence from 0 to 100, of the orders that it has; for tests between runs, example by example."""
+    return float(_bleu_scorer(True).sentence_score(written, [answer]).score)
+
+
+@cache
+def _bleu_scorer(effective_order: bool) -> Any:
+    try:
+        from sacrebleu.metrics.bleu import BLEU
+    except ImportError:
+        raise _not_installed("sacrebleu") from None
+    return BLEU(tokenize="intl", smooth_method="exp", lowercase=False, effective_order=effective_order)
 
 
 def _not_installed(package: str) -> UserError:

@@ -45,6 +45,7 @@ def test_scores_and_where_they_come_from(
     assert found["choice/accuracy"] == 1.0
     assert found["lm/ppl_token"] < 100
     assert found["lm/documents"] == 5
+    assert result["choice"]["definition"]["normalization"] == "token"
     assert "perplexity per token" in capsys.readouterr().out
     ((step, consumed, logged),) = metrics(tmp_path / "evaluate")
     assert (step, consumed) == (manifest.cursor.step, manifest.cursor.consumed)
@@ -100,3 +101,6 @@ def test_a_complete_evaluation_is_recognised(pretrained: Path, small_dataset: Pa
 def test_nothing_to_evaluate_is_an_error(pretrained: Path, small_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to evaluate; give a perplexity:"):
         evaluate(config(pretrained, small_dataset, tmp_path, perplexity=None, choice=None))
+    with pytest.raises(UserError, match="against: only tasks of a suite: are compared"):
+        evaluate(config(pretrained, small_dataset, tmp_path, against="elsewhere"))
+    assert not (tmp_path / "evaluate").exists()

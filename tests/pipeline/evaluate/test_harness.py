@@ -88,7 +88,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory, scorer: Scorer, small_datase
 def test_scores_equal_ours_where_the_definitions_agree(scorer: Scorer, tasks: Path, small_dataset: Path) -> None:
     from pipeline.evaluate.harness import harness
 
-    found = harness(scorer, HarnessConfig(tasks=["pick", "held-out"], include_path=str(tasks)))
+    found, definition = harness(scorer, HarnessConfig(tasks=["pick", "held-out"], include_path=str(tasks)))
     ours = choice(scorer, ChoiceConfig(name="pick", path=str(tasks / "pick.jsonl")))
     n = ours["examples"]
     assert 0 < ours["accuracy"] < 1
@@ -99,7 +99,18 @@ def test_scores_equal_ours_where_the_definitions_agree(scorer: Scorer, tasks: Pa
     assert found["held-out/word_perplexity"] == pytest.approx(text["ppl_word"])
     assert found["held-out/byte_perplexity"] == pytest.approx(text["ppl_byte"])
     assert found["held-out/bits_per_byte"] == pytest.approx(text["bits_per_byte"])
-    limited = harness(scorer, HarnessConfig(tasks=["held-out"], include_path=str(tasks), limit=2))
+    assert definition["tasks"]["pick"] == {
+        "version": "Yaml",
+        "shots": 0,
+        "examples": n,
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{context}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+        "target_delimiter": " ",
+        "fewshot_delimiter": "\n\n",
+    }
+    limited, _ = harness(scorer, HarnessConfig(tasks=["held-out"], include_path=str(tasks), limit=2))
     assert limited["held-out/word_perplexity"] != found["held-out/word_perplexity"]
 
 
@@ -174,6 +185,8 @@ def test_a_run_carries_the_scores(pretrained: Path, tasks: Path, tmp_path: Path)
     )
     result = evaluate(config)
     assert result["metrics"].keys() == {"harness/pick/acc", "harness/pick/acc_stderr", "harness/truncated"}
+    assert result["harness"]["harness"].startswith("lm-evaluation-harness 0.")
+    assert (result["harness"]["limit"], result["harness"]["tasks"]["pick"]["examples"]) == (4, 4)
     assert evaluate(config) == {**evaluate(config), **result}
 
 

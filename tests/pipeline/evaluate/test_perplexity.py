@@ -12,6 +12,7 @@ from data_prep.shards import DatasetManifest, TokenSplit
 from pipeline.config.schema import PerplexityConfig
 from pipeline.evaluate.model import Scorer
 from pipeline.evaluate.perplexity import perplexity
+from pipeline.evaluate.statistics import perplexity_of, ratio
 
 LENGTH = 16
 
@@ -63,6 +64,18 @@ def test_a_trained_model_is_far_better_than_chance(pretrained: Path, small_datas
     scorer = Scorer(str(pretrained))
     found = perplexity(scorer, PerplexityConfig(path=str(small_dataset)))
     assert found["ppl_token"] < scorer.tokenizer.vocab_size / 5
+
+
+def test_the_error_is_that_of_the_documents(pretrained: Path, small_dataset: Path) -> None:
+    scorer = Scorer(str(pretrained))
+    ids = documents(small_dataset, 6)
+    nats = [-one.logprob for one in scorer.loglikelihood_rolling([scorer.tokenizer.decode(some) for some in ids])]
+    found = perplexity(scorer, PerplexityConfig(path=str(small_dataset), documents=6))
+    expected = perplexity_of(ratio(nats, [len(some) for some in ids]))
+    assert found["ppl_token_stderr"] == pytest.approx(expected.stderr, rel=1e-4)
+    assert found["bits_per_byte_stderr"] == pytest.approx(found["ppl_byte_stderr"] / found["ppl_byte"] / math.log(2))
+    alone = perplexity(scorer, PerplexityConfig(path=str(small_dataset), documents=1))
+    assert not any("stderr" in name for name in alone)
 
 
 def test_a_dataset_of_another_tokenizer_is_refused(pretrained: Path, tmp_path: Path) -> None:

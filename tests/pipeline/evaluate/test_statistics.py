@@ -73,6 +73,8 @@ def test_perplexity_keeps_order_and_stays_finite() -> None:
     nats = s.mean([2.0, 3.0, 4.0])
     found = s.perplexity_of(nats)
     assert found.value == pytest.approx(math.e**3)
+    small = s.Estimate(3.0, 0.01, 2.98, 3.02, 50)
+    assert s.perplexity_of(small).stderr == pytest.approx((math.exp(3.01) - math.exp(2.99)) / 2, rel=1e-3)
     assert found.low < found.value < found.high
     assert s.perplexity_of(s.scaled(nats, 1000)).value < math.inf
 

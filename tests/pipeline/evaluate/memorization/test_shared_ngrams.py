@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_model import write_dataset
 
+from data_prep.configfile import validate
 from data_prep.ngrams import ngram_hashes
 from data_prep.shards import DatasetManifest, TokenSplit
 from data_prep.tokenizer import Tokenizer
-from pipeline.evaluate.memorization.contamination import GPT2_N, clean_and_dirty, gpt3_n, overlaps
+from pipeline.config.evaluate_suite import LanguageModelTask
+from pipeline.evaluate.memorization.contamination import GPT2_N, clean_and_dirty, gpt3_n, overlaps, texts_of
 from pipeline.evaluate.memorization.ngrams import Form, NgramFinder, ngrams_of, words_of
 
 WORDS = st.sampled_from(["a", "b", "A", "c'd", "1,5", "e.", "--", "é", "x_y"])
@@ -70,6 +72,19 @@ def test_the_length_of_gpt3s_ngrams() -> None:
     assert gpt3_n(["a b c"] * 10) == 8
     assert gpt3_n(["w " * 100] * 10) == 13
     assert gpt3_n(["w " * 10] * 10) == 10
+
+
+def test_lines_without_words_are_no_examples(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text(" = a title = \n \n a line of text \n", encoding="utf-8")
+    task = {
+        "kind": "language-model",
+        "about": {"title": "t", "licence": "l"},
+        "data": {"path": "text", "format": "text"},
+    }
+    assert texts_of("set", validate(LanguageModelTask, task, "test"), str(tmp_path)) == [
+        " = a title = ",
+        " a line of text ",
+    ]
 
 
 def test_scores_of_clean_and_dirty_examples(tmp_path: Path) -> None:

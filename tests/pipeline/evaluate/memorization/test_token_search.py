@@ -31,17 +31,21 @@ def test_equal_windows_have_equal_hashes_and_others_have_others(tokens: list[int
 def test_passages_are_counted_exactly(train: TokenSplit, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_search, "_CHUNK", chunk)
     tokens = train.read(0, train.tokens).tolist()
-    counts = Counter(tuple(tokens[i : i + 8]) for i in range(len(tokens) - 7))
+    eot = tokens[-1]
+    windows = [tuple(tokens[i : i + 8]) for i in range(len(tokens) - 7)]
+    counts = Counter(window for window in windows if eot not in window)
+    assert len(counts) < len(set(windows))
     buckets = [(1, 1), (2, 3), (4, 10**9)]
-    found = passages_by_count(train, 8, buckets, 20, seed=1)
+    found = passages_by_count(train, 8, buckets, 20, seed=1, eot_id=eot)
     for (low, high), passages in found.items():
         available = sum(low <= count <= high for count in counts.values())
         assert len(passages) == min(20, available) > 0
         for one in passages:
             assert low <= one.count <= high
             assert counts[tuple(one.ids)] == one.count
-    other = passages_by_count(train, 8, buckets, 20, seed=2)
-    assert other != found == passages_by_count(train, 8, buckets, 20, seed=1)
+    other = passages_by_count(train, 8, buckets, 20, seed=2, eot_id=eot)
+    assert other != found == passages_by_count(train, 8, buckets, 20, seed=1, eot_id=eot)
+    assert passages_by_count(train, 10**6, buckets, 20, seed=1, eot_id=eot) == {bucket: [] for bucket in buckets}
 
 
 def test_of_a_large_text_all_copies_of_a_window_are_counted_or_none(
@@ -50,7 +54,7 @@ def test_of_a_large_text_all_copies_of_a_window_are_counted_or_none(
     monkeypatch.setattr(token_search, "_KEPT", train.tokens // 3)
     tokens = train.read(0, train.tokens).tolist()
     counts = Counter(tuple(tokens[i : i + 8]) for i in range(len(tokens) - 7))
-    found = passages_by_count(train, 8, [(1, 10**9)], 10**6, seed=1)[1, 10**9]
+    found = passages_by_count(train, 8, [(1, 10**9)], 10**6, seed=1, eot_id=tokens[-1])[1, 10**9]
     assert 0 < len(found) < len(counts) / 2
     assert all(counts[tuple(one.ids)] == one.count for one in found)
 

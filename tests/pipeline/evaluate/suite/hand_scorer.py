@@ -22,6 +22,7 @@ class HandScorer:
 
     def __init__(self, cost: Callable[[Sequence[int], int], float], length: int = 64) -> None:
         self.tokenizer, self.sequence_length, self._cost = Tokenizer(tokenizer_bytes()), length, cost
+        self.vocab_size = self.tokenizer.vocab_size
         self.seen: list[tuple[list[int], list[int]]] = []
 
     def token_logprobs(self, windows: Iterable[Window], title: str = "") -> Iterator[Scored]:

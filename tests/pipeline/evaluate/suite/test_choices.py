@@ -11,8 +11,9 @@ from data_prep.errors import UserError
 from pipeline.config.evaluate_suite import ChoiceTask, Reference
 from pipeline.evaluate.statistics import Estimate
 from pipeline.evaluate.suite.choices import score_choices
-from pipeline.evaluate.suite.prompts import Questions
+from pipeline.evaluate.suite.prompts import Prompter, Questions
 from pipeline.evaluate.suite.shot_curves import shot_curves
+from pipeline.evaluate.suite.show import rows as rows_of
 
 ROWS = [
     {"question": "who sees the moon", "choices": ["a dog", "the old man", "it"], "answer": 1},
@@ -111,6 +112,25 @@ def test_examples_that_do_not_fit_are_left_out_and_counted() -> None:
     used = {example["shots"] for example in found.examples}
     assert used <= {0, 1}
     assert found.scores[0].definition["shots_used_mean"] == sum(e["shots"] for e in found.examples) / 3
+
+
+def test_questions_whose_context_is_cut_are_counted() -> None:
+    rows = [{"question": "the cat sees the moon " * n, "choices": ["it", "a dog"], "answer": 0} for n in (1, 9, 9)]
+    scorer = hand_scorer(uniform(1.0), length=16)
+    found = score_choices(scorer, task(), Questions("task", "", rows, [0, 1, 2], (0,), (1,)))
+    assert found.scores[0].definition["contexts_cut"] == 2
+    assert rows_of(found.scores)[0][1] == "0-shot (2 cut)"
+
+
+def test_a_question_is_none_of_its_examples_also_if_it_stands_there_twice() -> None:
+    rows = [*ROWS, dict(ROWS[0])]
+    prompter = Prompter(task(), Questions("task", "", rows, [0], (3,), (1,)))
+    for number, row in enumerate(rows):
+        found = prompter.shots(number, 3, 1)
+        assert len(found) == (2 if row == ROWS[0] else 3)
+        assert not any(row["question"] + "?" in shot for shot in found)
+        assert prompter.shots(number, 2, 1) == found[:2]
+        assert prompter.shots(number, 9, 1)[:2] == found[:2]
 
 
 def test_a_long_answer_is_scored_whole() -> None:

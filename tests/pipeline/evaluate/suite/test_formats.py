@@ -123,9 +123,12 @@ CASES: dict[str, tuple[str | dict[str, str], dict[str, Any], list[dict[str, Any]
         [{"premise": "It rained", "joint": "therefore", "choices": ["all was wet.", "i slept."], "answer": 0}],
     ),
     "boolq": (
-        lines({"question": "is it so", "passage": "P", "answer": True}),
+        lines(
+            {"question": "is it so", "passage": "P", "idx": 0, "label": True},  # SuperGLUE's
+            {"question": "is it so", "title": "T", "answer": False, "passage": "P"},  # the authors'
+        ),
         {},
-        [{"question": "is it so", "choices": ["no", "yes"], "answer": 1}],
+        [{"question": "is it so", "choices": ["no", "yes"], "answer": 1}, {"answer": 0}],
     ),
     "winogrande": (
         lines({"sentence": "Ann beat Eve, so _ was glad.", "option1": "Ann", "option2": "Eve", "answer": "1"}),
@@ -150,6 +153,19 @@ CASES: dict[str, tuple[str | dict[str, str], dict[str, Any], list[dict[str, Any]
         {},
         [{"question": "Who?", "answers": ["Ann", "Ann", "A. B."]}],
     ),
+    "web-questions": (
+        json.dumps(
+            [
+                {
+                    "url": "x",
+                    "targetValue": '(list (description "Jazmyn B. (Bieber)") (description Jaxon))',
+                    "utterance": "who is it?",
+                }
+            ]
+        ),
+        {},
+        [{"question": "who is it?", "answers": ["Jazmyn B. (Bieber)", "Jaxon"]}],
+    ),
     "natural-questions": (
         lines({"question": "who", "answer": ["Ann", "Eve"]}),
         {},
@@ -168,10 +184,10 @@ CASES: dict[str, tuple[str | dict[str, str], dict[str, Any], list[dict[str, Any]
                 ]
             }
         ),
-        {},
+        {"between": "\n\n"},
         [
             {"story": "S", "history": "", "question": "Who?", "answers": ["Ann", "Anna"]},
-            {"history": "Q: Who?\nA: Ann\n", "question": "Why?", "answers": ["so", "thus"]},
+            {"history": "Q: Who?\n\nA: Ann\n\n", "question": "Why?", "answers": ["so", "thus"]},
         ],
     ),
     "cnn-dm": (
@@ -180,9 +196,9 @@ CASES: dict[str, tuple[str | dict[str, str], dict[str, Any], list[dict[str, Any]
         [{"article": "Text here.", "answers": ["First\nSecond"]}],
     ),
     "parallel": (
-        {"set.en": "a cat\nno\n", "set.fr": "un chat\nnon\n"},
+        {"set.en": "a\u2028cat\nno\n", "set.fr": "un chat\nnon\n"},
         {"source": "en", "target": "fr"},
-        [{"source": "a cat", "answers": ["un chat"]}, {"source": "no", "answers": ["non"]}],
+        [{"source": "a\u2028cat", "answers": ["un chat"]}, {"source": "no", "answers": ["non"]}],
     ),
     "cbt": (
         CBT + CBT,
@@ -224,8 +240,19 @@ def test_every_format_has_a_case() -> None:
         ("winogrande", lines({"sentence": "no blank", "option1": "a", "option2": "b", "answer": "1"}), {}, "line 1"),
         ("winograd-xml", "<a>", {}, r"set: not XML"),
         ("boolq", lines({"question": "q", "passage": "p", "answer": "yes"}), {}, "neither true nor false"),
+        (
+            "race",
+            json.dumps({"article": "T", "questions": ["q"], "options": [["a", "b", "c", "d"]], "answers": [""]}),
+            {},
+            "not a record of the format 'race' \\(ValueError",
+        ),
+        ("winograd-xml", SCHEMAS.replace("A.", " "), {}, "schema 1: not a record"),
         ("cbt", CBT.replace("20 Sentence", "19 Sentence"), {}, "line 21: .*not numbered from 1 to 21"),
         ("jsonl", "", {}, "the set holds no examples"),
+        ("jsonl", lines({"a": "x"}), {"rename": {"answers": ["a", "b"]}}, r"line 1: .* \(KeyError: 'b'\)"),
+        ("web-questions", '[{"utterance": "q", "targetValue": "(list)"}]', {}, "needs one or more answers"),
+        ("parallel", "", {"source": "en"}, "set: the format 'parallel' needs the option 'target'"),
+        ("tsv", "label\n" + "1" * 200_000, {}, r"set, line 2: not a row of a table \(field larger"),
         ("nothing", "", {}, "no such format of evaluation sets: 'nothing'; use one of arc, arithmetic"),
         ("arithmetic", "", {"operation": "/", "digits": 2}, "generated arithmetic: .*operation must be one of"),
         ("book-cloze", "Too short.", {"type": "noun"}, "the book is too short"),
@@ -250,9 +277,23 @@ def test_parallel_files_must_be_parallel(tmp_path: Path) -> None:
         read_rows(str(tmp_path), SetFiles(path="set", format="parallel", options={"source": "en", "target": "fr"}))
 
 
+def test_each_row_of_piqa_needs_its_label(tmp_path: Path) -> None:
+    write(tmp_path, {"set.jsonl": lines({"goal": "g", "sol1": "a", "sol2": "b"}), "set-labels.lst": "1\n0\n"})
+    with pytest.raises(UserError, match=r"set.jsonl: 1 lines and 2 labels"):
+        read_rows(str(tmp_path), SetFiles(path="set.jsonl", format="piqa"))
+
+
+def test_answers_of_several_fields_are_one_list(tmp_path: Path) -> None:
+    write(tmp_path, lines({"answer": "Onion", "aliases": ["Onion skins", "Onion"]}))
+    data = SetFiles(path="set", format="jsonl", options={"rename": {"answers": ["answer", "aliases"]}})
+    assert read_rows(str(tmp_path), data)[0]["answers"] == ["Onion", "Onion skins", "Onion"]
+
+
 def test_the_last_bytes_of_a_text(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"abcdef")
     assert read_text(str(tmp_path), SetFiles(path="text", format="text", options={"last": 2})) == b"ef"
+    with pytest.raises(UserError, match="the option `last` is 'all', no number of bytes"):
+        read_text(str(tmp_path), SetFiles(path="text", format="text", options={"last": "all"}))
     with pytest.raises(UserError, match="has 6 bytes, too few"):
         read_text(str(tmp_path), SetFiles(path="text", format="text", options={"last": 7}))
 

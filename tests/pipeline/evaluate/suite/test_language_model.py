@@ -51,6 +51,28 @@ def test_perplexity_is_by_the_original_words_whatever_the_text(root: str) -> Non
     assert sum(row["tokens"] for row in found.examples if row["variant"] == "raw/stride-4") == tokens["raw"]
 
 
+def test_a_model_that_knows_nothing_scores_what_stands_beside_it(root: str) -> None:
+    scorer = hand_scorer(uniform(1.0))
+    guess = hand_scorer(uniform(math.log(scorer.vocab_size)))
+    for unit in ("word", "char"):
+        for score in score_text(guess, "set", task(unit=unit), root, None).scores:
+            assert score.floors["uniform"] == pytest.approx(score.estimate.value)
+
+
+def test_a_limit_holds_for_a_text_without_lines_too(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("abcd " * 1000)
+    scores = score_text(hand_scorer(uniform(1.0)), "set", task(unit="char"), str(tmp_path), 3).scores
+    assert scores[0].definition["units"] == 3000
+    (tmp_path / "text").write_text("one two\n" * 10)
+    assert score_text(hand_scorer(uniform(1.0)), "set", task(), str(tmp_path), 3).scores[0].definition["units"] == 9
+
+
+def test_a_text_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"a \xff b\n")
+    with pytest.raises(UserError, match=r"text: not UTF-8 text \(invalid start byte\)"):
+        score_text(hand_scorer(uniform(1.0)), "set", task(detokenizer="ptb"), str(tmp_path), None)
+
+
 @pytest.mark.parametrize(("unit", "metric", "count"), [("byte", "bits_per_byte", 8), ("char", "bits_per_char", 7)])
 def test_bits_by_bytes_and_characters(tmp_path: Path, unit: str, metric: str, count: int) -> None:
     (tmp_path / "text").write_text("a é cat", encoding="utf-8")

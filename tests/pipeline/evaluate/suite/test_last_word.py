@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from data_prep.configfile import validate
 from pipeline.config.evaluate_suite import LastWordTask
-from pipeline.evaluate.suite.formats import split_passage
 from pipeline.evaluate.suite.last_word import first_word, likeliest_word, score_last_words
 from pipeline.evaluate.suite.prompts import Questions
+from pipeline.evaluate.suite.published import split_passage
 
 
 def test_three_definitions_by_hand() -> None:
@@ -43,6 +43,7 @@ def test_three_definitions_by_hand() -> None:
     assert values["ppl_token"] == pytest.approx(2.718281828 ** (sum(last) / 3))
     assert [row["nll"] for row in found.examples] == pytest.approx(nats)
     assert "accuracy_filtered" not in values
+    assert found.scores[0].floors == {"majority": pytest.approx(1 / 3)}
 
 
 def test_the_filter_takes_the_likeliest_word_that_is_no_stop_word() -> None:

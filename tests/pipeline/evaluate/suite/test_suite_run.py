@@ -112,6 +112,10 @@ def test_every_kind_of_task_with_its_definitions(
     assert scores["choices/1-shot/accuracy"]["definition"]["shots"] == 1
     assert scores["choices/0-shot/accuracy"]["floors"]["chance"] == pytest.approx(1 / 3)
     assert scores["words/accuracy_filtered"]["examples"] == 5
+    assert scores["forced/0-shot/exact"]["floors"] == {"majority": pytest.approx(1 / 5)}
+    (free, *_) = read_examples(str(tmp_path / "e"), "written")
+    assert free["correct"] is False and 0 <= free["squad_f1"] <= 1 and "value" not in free
+    assert {"value", "written", "answer"} < read_examples(str(tmp_path / "e"), "sampled")[0].keys()
     low, high = scores["choices/0-shot/accuracy"]["interval_95"]
     assert 0 <= low <= scores["choices/0-shot/accuracy"]["value"] <= high <= 1
     for key, score in scores.items():
@@ -186,10 +190,47 @@ def test_two_models_pair_by_pair(
     assert {row["p_value"] for row in same["against"]} == {1.0}
     with pytest.raises(UserError, match="no complete evaluation here; give the folder of an evaluation run"):
         evaluate(config(checkpoints[0], root, tmp_path, against=str(tmp_path), run={"name": "h"}))
+    other_seed = {"tasks": tasks, "seeds": [5]}
+    seeds = config(checkpoints[0], root, tmp_path, suite=other_seed, against=against["against"], run={"name": "i"})
+    drawn = {row["variant"]: row.get("not_compared") for row in evaluate(seeds)["against"] if row["task"] == "choices"}
+    assert drawn == {"0-shot": None, "1-shot": "the other run drew its solved examples by another seed"}
     other = {"sets": {"choices": {"digest": "another"}}}
     assert compare(str(tmp_path / "e"), other, str(tmp_path / "f"))[0]["not_compared"].startswith(
         "the other run read other files"
     )
+
+
+def test_of_two_texts_the_likelier_one_is_better(tmp_path: Path) -> None:
+    rows = {
+        "text": [{"id": i, "variant": "", "nll": 30.0, "tokens": 10} for i in range(20)],
+        "free": [{"id": i, "variant": "", "value": 0.2, "squad_exact": False} for i in range(20)],
+        "right": [{"id": i, "variant": "", "correct": i < 3, "nll": 9.0} for i in range(20)],
+    }
+    worse = {
+        "text": [{**row, "nll": 32.0 + row["id"] % 2} for row in rows["text"]],
+        "free": [{**row, "value": 0.1} for row in rows["free"]],
+        "right": [{**row, "correct": False} for row in rows["right"]],
+    }
+    for name, some in (("a", rows), ("b", worse)):
+        for task, lines in some.items():
+            write_rows(tmp_path / name / "examples" / f"{task}.jsonl", lines)
+        (tmp_path / name / "result.json").write_bytes(
+            orjson.dumps({"suite": {"sets": {task: {"digest": "d"} for task in rows}}})
+        )
+    described = {"sets": {task: {"digest": "d"} for task in rows}}
+    text, free, right = compare(str(tmp_path / "a"), described, str(tmp_path / "b"))
+    assert (text["of"], text["difference"], text["better"]) == ("log-probability per token", pytest.approx(0.25), 20)
+    assert (free["of"], free["difference"], free["better"]) == ("score", pytest.approx(0.1), 20)
+    assert (right["of"], right["difference"], right["better"]) == ("accuracy", pytest.approx(0.15), 3)
+    assert text["p_value"] < 0.01 < right["p_value"] == 0.25
+
+
+def test_rows_that_do_not_suit_their_task_are_named(checkpoints: list[str], root: Path, tmp_path: Path) -> None:
+    wrong = {"choices": {"data": {"path": "passages.jsonl", "format": "last-word"}}}
+    with pytest.raises(
+        UserError, match="task choices: the rows of the format 'last-word' have no choices and no answer"
+    ):
+        evaluate(config(checkpoints[0], root, tmp_path, suite={"tasks": ["choices"], "definitions": wrong}))
 
 
 def test_the_training_text(
@@ -214,7 +255,7 @@ def test_the_training_text(
     assert found["samples"]["held_out"]["value"] > found["samples"]["samples"]["value"], "the model is a random one"
     shown = capsys.readouterr().out
     assert "0.00 % of its 8-grams stand in the training text" in shown
-    assert "passages with 1 copies: " in shown
+    assert "passages with 1 copy: " in shown
     too_long = {**memory, "prefix": 60, "continuation": 9}
     with pytest.raises(UserError, match="passages of 69 tokens do not fit into the model's 64"):
         evaluate(
@@ -248,7 +289,7 @@ def test_what_is_missing_is_named(
         config(checkpoints[0], root, tmp_path, suite={"tasks": ["nothing"]})
 
 
-def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path) -> None:
+def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         checkpoint = native_checkpoint(tmp_path / f"models-{seed}", random_model("lstm", seed=seed))
         step = tmp_path / "checkpoints" / f"step_{seed + 7:08d}"
@@ -257,6 +298,8 @@ def test_all_checkpoints_of_a_run_are_one_curve(root: Path, tmp_path: Path) -> N
     tasks = {"suite": {"tasks": ["cola", "choices"]}}
     result = evaluate(config(str(tmp_path / "checkpoints"), root, tmp_path, **tasks))
     assert [(point["step"], point["tokens"]) for point in result["curve"]] == [(7, 700), (8, 800)]
+    assert "e, step 8\n" in re.sub(" +\n", "\n", capsys.readouterr().out)
+    assert (result["limit"], result["is_a_result"]) == (None, True)
     assert [(step, tokens) for step, tokens, _ in metrics(tmp_path / "e")] == [(7, 700), (8, 800)]
     alone = evaluate(
         config(str(tmp_path / "checkpoints" / "step_00000008"), root, tmp_path, run={"name": "f"}, **tasks)

@@ -60,6 +60,8 @@ def test_bleu_carries_its_signature_and_an_interval() -> None:
     other, _ = m.bleu(["the cat sees a boat and the moon .", *texts[1:]], texts)
     assert other.low < other.value < 100
     assert other.stderr > 0
+    assert m.sentence_bleu("a dog", "a dog") == pytest.approx(100)
+    assert m.sentence_bleu("a dog sees", "a dog") < 99
 
 
 def test_the_first_sentences() -> None:
