@@ -245,8 +245,8 @@ class JoinedCache:
     def read(self, tokens: Tensor, lengths: Tensor, keep: bool = True) -> Reading:
         """`Memory.read`."""
         counts = [part.rows for part in self._parts]
-        pieces = zip(self._parts, tokens.split(counts), lengths.split(counts), strict=True)
-        return _JoinedReading([part.read(*given, keep) for part, *given in pieces], counts)
+        pieces = zip(self._parts, torch.split(tokens, counts), torch.split(lengths, counts), strict=True)
+        return _JoinedReading([part.read(some, long, keep) for part, some, long in pieces], counts)
 
 
 class _JoinedReading:
@@ -258,8 +258,8 @@ class _JoinedReading:
         self.lengths = torch.cat([part.lengths for part in parts])
 
     def attend(self, layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, width: int | None) -> Tensor | None:
-        rows = zip(*(given.split(self._counts) for given in (query, key, value)), strict=True)
-        found = [part.attend(layer, *given, width) for part, given in zip(self._parts, rows, strict=True)]
+        rows = zip(*(torch.split(given, self._counts) for given in (query, key, value)), strict=True)
+        found = [part.attend(layer, q, k, v, width) for part, (q, k, v) in zip(self._parts, rows, strict=True)]
         seen = [one for one in found if one is not None]
         assert len(seen) == len(found), "a part has read nothing"
         return torch.cat(seen)
@@ -270,7 +270,7 @@ class _JoinedReading:
         return torch.cat(hidden, 1), torch.cat(cell, 1)
 
     def remember(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
-        hidden, cell = (given.split(self._counts, 1) for given in state)
+        hidden, cell = (torch.split(given, self._counts, 1) for given in state)
         for part, one, other in zip(self._parts, hidden, cell, strict=True):
             part.remember(layer, (one, other))
 
