@@ -108,6 +108,7 @@ def without_scores(run: Path) -> list[tuple[int, int, dict[str, Any]]]:
     return found
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_checkpoints_and_training_is_as_without_them(
     small_dataset: Path, root: Path, tmp_path: Path
 ) -> None:
