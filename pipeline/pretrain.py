@@ -16,7 +16,7 @@ from pipeline.data.batches import FixedWindows, PackedWindows
 from pipeline.data.sources import TrainingData, open_data
 from pipeline.data.verified import FOLDER as VERIFIED
 from pipeline.data.verified import verify
-from pipeline.distributed import on_main
+from pipeline.distributed import World, on_main
 from pipeline.model.sizes import flops_per_token, parameter_count
 from pipeline.tracking import DatasetInput
 from pipeline.train.batch_schedule import BatchSchedule
@@ -27,6 +27,7 @@ from pipeline.train.session import join, run_job, say_on
 from pipeline.train.validation import validate
 
 if TYPE_CHECKING:
+    from pipeline.evaluate.in_loop import InLoopSuite
     from pipeline.train.samples import TextSamples
 
 
@@ -74,6 +75,34 @@ def text_samples(config: PretrainConfig, data: TrainingData) -> TextSamples | No
     from pipeline.train.samples import TextSamples  # the tokenizer's library only where it is needed
 
     return TextSamples(config.samples, data.tokenizer, config.model.sequence_length)
+
+
+def in_loop_suite(config: PretrainConfig, data: TrainingData, world: World) -> InLoopSuite | None:
+    """The evaluation sets that are scored while training; collective.
+
+    Raises:
+        UserError: they cannot be.
+    """
+    if config.suite is None:
+        return None
+    from pipeline.evaluate.in_loop import InLoopSuite  # evaluation only where it is wanted
+
+    suite = InLoopSuite(config.suite, config.model, data.tokenizer, data.vocab_size, world)
+    say = say_on(world)
+    for name, file in suite.left_out.items():
+        say(f"  suite: {name} left out, {file} is not there")
+    if config.suite.limit is not None:
+        say(f"  suite: LIMITED to {config.suite.limit} examples of each set: the scores are no result")
+    return suite
+
+
+def suite_input(config: PretrainConfig) -> list[DatasetInput]:
+    """The sets of `in_loop_suite` for the tracker."""
+    if config.suite is None:
+        return []
+    from pipeline.evaluate.suite.sets import suite_digest
+
+    return [DatasetInput("suite", suite_digest(config.suite), config.suite.root, "evaluation")]
 
 
 def pretrain(config: PretrainConfig) -> dict[str, Any]:
@@ -129,6 +158,7 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
         allow_changed=config.data.allow_changed,
         flops_per_unit={"mfu": flops, "mfu_full_attention": flops_per_token(config.model, vocab_size, "full")},
         texts=text_samples(config, data),
+        probe=in_loop_suite(config, data, world),
     )
     result = run_job(
         config,
@@ -147,7 +177,8 @@ def pretrain(config: PretrainConfig) -> dict[str, Any]:
             DatasetInput(f"{source.name}/{split}", source.manifest.digest, source.folder, context)
             for source in data.sources
             for split, context in (("train", "training"), ("validation", "validation"))
-        ],
+        ]
+        + suite_input(config),
     )
     loss = result["metrics"]["val/loss"]
     say(

@@ -257,3 +257,16 @@ class SuiteConfig(Settings):
         if len(set(names)) != len(names):
             raise ValueError("tasks: one is named twice")
         return {**data, "definitions": {name: known[name] for name in names}}
+
+
+class InLoopSuiteConfig(SuiteConfig):
+    """Evaluation sets that are scored while a model is pretrained, without solved examples (GPT-1 5, figure 2).
+
+    Attributes:
+        every: steps between scores; the last step is always scored.
+        batch_tokens: as in an evaluation: memory alone.
+    """
+
+    every: Positive
+    batch_tokens: Positive = 8192
+    shots: tuple[Literal[0]] = (0,)

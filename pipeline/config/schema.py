@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.engine import EngineConfig
 from pipeline.config.evaluate import ChoiceConfig, EvaluateConfig, HarnessConfig, PerplexityConfig
+from pipeline.config.evaluate_suite import InLoopSuiteConfig
 from pipeline.config.finetune import (
     FinetuneBatchConfig,
     FinetuneConfig,
@@ -81,6 +82,7 @@ class PretrainConfig(EngineConfig):
     """A pretraining run.
 
     Attributes:
+        suite: evaluation sets that are scored now and then; training does not notice.
         cluster: what `launch/plan.py` plans for; training does not look at it.
     """
 
@@ -91,6 +93,7 @@ class PretrainConfig(EngineConfig):
     validation: PretrainValidationConfig = PretrainValidationConfig()
     checkpoint: PretrainCheckpointConfig = PretrainCheckpointConfig()
     samples: SamplesConfig | None = None
+    suite: InLoopSuiteConfig | None = None
     cluster: ClusterConfig | None = None
 
     @model_validator(mode="after")

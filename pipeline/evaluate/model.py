@@ -31,7 +31,7 @@ class Scorer:
     rank 0 leaves the scorer as a context.
 
     Args:
-        checkpoint: folder of a pretraining checkpoint, or of a Hugging Face model.
+        checkpoint: folder of a pretraining checkpoint, or of a Hugging Face model; or a model that is open already.
         batch_tokens: columns of tokens per forward pass, padding and what was read before included; it does not change
             the numbers.
         ranks: those that compute together; this process alone if not given.
@@ -46,9 +46,9 @@ class Scorer:
         UserError: the checkpoint is missing, damaged or not a language model.
     """
 
-    def __init__(self, checkpoint: str, batch_tokens: int = 8192, ranks: Ranks | None = None) -> None:
+    def __init__(self, checkpoint: str | LoadedModel, batch_tokens: int = 8192, ranks: Ranks | None = None) -> None:
         self.ranks = ranks or Ranks.alone()
-        self.loaded: LoadedModel = load_model(checkpoint, self.ranks.device)
+        self.loaded = load_model(checkpoint, self.ranks.device) if isinstance(checkpoint, str) else checkpoint
         self.model, self.tokenizer = self.loaded.model, self.loaded.tokenizer
         self.vocab_size, self.sequence_length = self.loaded.vocab_size, self.model.config.sequence_length
         self.batch_tokens, self.truncated = batch_tokens, 0

@@ -30,11 +30,13 @@ class Ranks:
         rank: 0 .. size-1.
         size: number of processes.
         device: where the model lives.
+        leave: whether a rank that is let go leaves the process group; not where training goes on in it.
     """
 
     rank: int
     size: int
     device: torch.device
+    leave: bool = True
 
     @staticmethod
     def join() -> Ranks:
@@ -102,15 +104,19 @@ class Ranks:
             box: list[Any] = [None]
             dist.scatter_object_list(box, None, src=0)
             if box[0] is None:
-                dist.destroy_process_group()
+                self._leave()
                 return
             name, payload = box[0]
             dist.gather_object(_tried(works[name], payload), None, dst=0)
 
     def dismiss(self) -> None:
-        """Let the others go, and leave the process group; for the leading rank."""
+        """Let the others go; for the leading rank."""
         if self.size > 1:
             dist.scatter_object_list([None], [None] * self.size, src=0)
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.leave:
             dist.destroy_process_group()
 
 

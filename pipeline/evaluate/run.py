@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.configfile import config_sha, flatten, resolved
+from data_prep.configfile import config_sha
 from data_prep.errors import UserError
 from data_prep.shards import DatasetManifest
 from pipeline.complete import choice_digest, harness_digest, made_from, result_of, run_folder
@@ -26,6 +26,7 @@ from pipeline.evaluate.suite.show import show_comparison, show_scores
 from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
+from pipeline.tracking.params import params_of
 from pipeline.tracking.uri import resolve_uri
 
 
@@ -63,13 +64,6 @@ def _check(config: EvaluateConfig) -> None:
         raise UserError(
             "only tasks of a suite: are compared", where="against", fix="give a suite: section, or leave it"
         )
-
-
-def _params(config: EvaluateConfig) -> dict[str, Any]:
-    """What MLflow shows of the configuration; definitions of tasks stand in `result.json` with their numbers."""
-    return {
-        name: value for name, value in flatten(resolved(config)).items() if not name.startswith("suite.definitions")
-    }
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -133,7 +127,7 @@ def _tracker(config: EvaluateConfig, run: RunFolder, model: LoadedModel) -> Trac
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
-        params=_params(config),
+        params=params_of(config),
         tags={
             **environment_tags(),
             **upstream_tags(model.lineage),

@@ -184,10 +184,9 @@ class SelfAttention(nn.Module):
         fused = self.c_attn(hidden).view(batch, time, self.n_head, 3, self.d_head)
         query, key, value = (part.transpose(1, 2) for part in fused.unbind(3))
         if reading is not None:
-            key, value = reading.attended(self, key, value)
-            if not reading.plain:
-                mixed = functional.scaled_dot_product_attention(query, key, value, reading.mask(self.band_width))
-                after: Tensor = self.c_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
+            seen = reading.attend(self, query, key, value, self.band_width)
+            if seen is not None:
+                after: Tensor = self.c_proj(seen.transpose(1, 2).reshape(batch, time, -1))
                 return after
         dropout = self.p_dropout if self.training else 0.0
         with self._split_rng():

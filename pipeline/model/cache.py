@@ -6,15 +6,75 @@ query may see follows from the tokens' places in their sequences, so that rows o
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 NOWHERE = 1 << 40
 """Place of padding: behind every token, so that none sees it."""
 _ROOM = 64
 """Slots that are added at once to a growing cache."""
+
+
+class Reading(Protocol):
+    """One pass of further tokens through the layers.
+
+    Attributes:
+        positions: [rows, time] int64 indices of the position embedding, 0 for padding.
+        lengths: [rows] int64, tokens that are no padding.
+    """
+
+    positions: Tensor
+    lengths: Tensor
+
+    def attend(self, layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, width: int | None) -> Tensor | None:
+        """Remember keys and values of a layer; what its queries see of all slots, each at most `width` tokens.
+
+        Args:
+            layer: one of attention.
+            query: [rows, heads, time, d_head]; `key` and `value` too.
+            width: of a band, or None.
+
+        Returns:
+            [rows, heads, time, d_head]; None if causal attention without a mask does: nothing was read before, and
+            padding stands on the right.
+        """
+
+    def state(self, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
+        """What `remember` was given last, [1, rows, units] each; None at the start."""
+
+    def remember(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
+        """Keep the state of a recurrent layer behind each row's last token."""
+
+    def done(self) -> None:
+        """All layers have read the tokens."""
+
+
+class Memory(Protocol):
+    """What was read of some sequences: a `Cache`, or several as one."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """[rows] int64, tokens read so far."""
+
+    def branch(self, rows: Tensor) -> Memory:
+        """A memory that goes on from rows of this one, which stays as it is.
+
+        Args:
+            rows: [new rows] int64.
+        """
+
+    def read(self, tokens: Tensor, lengths: Tensor, keep: bool = True) -> Reading:
+        """Begin to read further tokens; `Reading.done` ends it.
+
+        Args:
+            tokens: [rows, time] int64, padded on the right.
+            lengths: [rows] int64, how many of them are no padding.
+            keep: remember them; a memory that does not cannot be used any more.
+        """
 
 
 class Cache:
@@ -61,28 +121,16 @@ class Cache:
         new._keys, new._states = dict(self._keys), dict(self._states)
         return new
 
-    def read(self, tokens: Tensor, lengths: Tensor, keep: bool = True) -> Reading:
-        """Begin to read further tokens; `Reading.done` ends it.
-
-        Args:
-            tokens: [rows, time] int64, padded on the right.
-            lengths: [rows] int64, how many of them are no padding.
-            keep: remember them; a cache that does not cannot be used any more.
-        """
-        return Reading(self, tokens, lengths, keep)
+    def read(self, tokens: Tensor, lengths: Tensor, keep: bool = True) -> CacheReading:
+        """`Memory.read`."""
+        return CacheReading(self, tokens, lengths, keep)
 
 
-class Reading:
-    """One pass of further tokens through the layers.
-
-    Attributes:
-        positions: [rows, time] int64 indices of the position embedding, 0 for padding.
-        lengths: [rows] int64, tokens that are no padding.
-        first: whether nothing was read before.
-    """
+class CacheReading:
+    """A `Reading` of a cache."""
 
     def __init__(self, cache: Cache, tokens: Tensor, lengths: Tensor, keep: bool) -> None:
-        self.cache, self.lengths, self.first, self._keep = cache, lengths, cache.slots == 0, keep
+        self.cache, self.lengths, self._first, self._keep = cache, lengths, cache.slots == 0, keep
         self.time = tokens.shape[1]
         column = torch.arange(self.time, device=tokens.device)
         padding = column >= lengths[:, None]
@@ -119,12 +167,14 @@ class Reading:
             self._masks[width] = seen[:, None]
         return self._masks[width]
 
-    @property
-    def plain(self) -> bool:
-        """Whether causal attention without a mask does: nothing was read before, and padding stands on the right."""
-        return self.first and self.cache._document_end is None
+    def attend(self, layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, width: int | None) -> Tensor | None:
+        """`Reading.attend`."""
+        key, value = self._attended(layer, key, value)
+        if self._first and self.cache._document_end is None:
+            return None
+        return functional.scaled_dot_product_attention(query, key, value, self.mask(width))
 
-    def attended(self, layer: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def _attended(self, layer: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Remember keys and values [rows, heads, time, d_head] of a layer; returns those of all slots."""
         cache, slots, wanted = self.cache, self.cache.slots, self.cache.slots + self.time
         held = cache._keys.get(layer)
@@ -147,21 +197,86 @@ class Reading:
         return held[0][:, :, :wanted], held[1][:, :, :wanted]
 
     def state(self, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
-        """What `remember` was given last, [1, rows, units] each; None at the start."""
+        """`Reading.state`."""
         held = self.cache._states.get(layer)
         if held is not None and self.cache._selected is not None:
             return held[0][:, self.cache._selected], held[1][:, self.cache._selected]
         return held
 
     def remember(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
-        """Keep the state of a recurrent layer behind each row's last token."""
+        """`Reading.remember`."""
         self.cache._states[layer] = state
 
     def done(self) -> None:
-        """All layers have read the tokens."""
+        """`Reading.done`."""
         self.cache.slots += self.time
         self.cache.lengths = self.cache.lengths + self.lengths
         self.cache._ended, self.cache._selected = self._ended, None
+
+
+class JoinedCache:
+    """Caches that are read as one: the rows of the first, then those of the second, and so on.
+
+    They may have different numbers of slots. Matrices are applied to all rows together, and attention is computed for
+    each cache by itself, so that none takes part in the numbers of another.
+
+    Args:
+        parts: each has read something, by the same layers.
+    """
+
+    def __init__(self, parts: Sequence[Cache]) -> None:
+        self._parts = list(parts)
+
+    @property
+    def lengths(self) -> Tensor:
+        """[rows] int64, tokens read so far."""
+        return torch.cat([part.lengths for part in self._parts])
+
+    def branch(self, rows: Tensor) -> JoinedCache:
+        """`Memory.branch`; rows of an earlier part stand before those of a later one, in any order otherwise."""
+        kept, first = [], 0
+        for part in self._parts:
+            mine = rows[(rows >= first) & (rows < first + part.rows)] - first
+            if len(mine):
+                kept.append(part.branch(mine))
+            first += part.rows
+        return JoinedCache(kept)
+
+    def read(self, tokens: Tensor, lengths: Tensor, keep: bool = True) -> Reading:
+        """`Memory.read`."""
+        counts = [part.rows for part in self._parts]
+        pieces = zip(self._parts, torch.split(tokens, counts), torch.split(lengths, counts), strict=True)
+        return _JoinedReading([part.read(some, long, keep) for part, some, long in pieces], counts)
+
+
+class _JoinedReading:
+    """A `Reading` of several caches."""
+
+    def __init__(self, parts: Sequence[CacheReading], counts: list[int]) -> None:
+        self._parts, self._counts = parts, counts
+        self.positions = torch.cat([part.positions for part in parts])
+        self.lengths = torch.cat([part.lengths for part in parts])
+
+    def attend(self, layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, width: int | None) -> Tensor | None:
+        rows = zip(*(torch.split(given, self._counts) for given in (query, key, value)), strict=True)
+        found = [part.attend(layer, q, k, v, width) for part, (q, k, v) in zip(self._parts, rows, strict=True)]
+        seen = [one for one in found if one is not None]
+        assert len(seen) == len(found), "a part has read nothing"
+        return torch.cat(seen)
+
+    def state(self, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
+        held = [state for part in self._parts if (state := part.state(layer)) is not None]
+        hidden, cell = zip(*held, strict=True)
+        return torch.cat(hidden, 1), torch.cat(cell, 1)
+
+    def remember(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
+        hidden, cell = (torch.split(given, self._counts, 1) for given in state)
+        for part, one, other in zip(self._parts, hidden, cell, strict=True):
+            part.remember(layer, (one, other))
+
+    def done(self) -> None:
+        for part in self._parts:
+            part.done()
 
 
 def _grown(old: Tensor, slots: int) -> Tensor:

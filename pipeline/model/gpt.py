@@ -20,7 +20,7 @@ from torch.nn import functional
 from pipeline.config.kernels import KernelConfig
 from pipeline.config.model import ModelConfig
 from pipeline.model.attention import SelfAttention
-from pipeline.model.cache import Cache, Reading
+from pipeline.model.cache import Cache, Memory, Reading
 from pipeline.model.loss import head_logits, lm_loss, token_nll
 from pipeline.model.lstm import LSTMLayer, Projection
 from pipeline.model.parts import PLAIN, Parts, TokenEmbedding, mark_rows
@@ -216,13 +216,13 @@ class GPT(nn.Module):
         end = self.vocab_size - 1 if self.config.document_mask else None
         return Cache(rows, self.embedding.weight.device, end)
 
-    def read(self, tokens: Tensor, lengths: Tensor, cache: Cache, keep: bool = True) -> Tensor:
+    def read(self, tokens: Tensor, lengths: Tensor, cache: Memory, keep: bool = True) -> Tensor:
         """Last hidden states of tokens that go on from what a cache holds, which then holds them too.
 
         Args:
             tokens: [rows, time] int64, padded on the right.
             lengths: [rows] int64, how many of them are no padding.
-            cache: of `cache`, or a branch of such a one; no row may grow beyond `sequence_length`.
+            cache: of `cache`, a branch of such a one, or several joined; no row may grow beyond `sequence_length`.
             keep: whether the cache is needed any more.
 
         Returns:

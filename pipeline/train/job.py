@@ -11,6 +11,7 @@ from pipeline.data.batches import Samples
 from pipeline.train.engine import Engine
 
 if TYPE_CHECKING:
+    from pipeline.train.probe import Probe
     from pipeline.train.samples import TextSamples
 
 Metrics = Callable[[Mapping[str, float]], dict[str, float]]
@@ -36,6 +37,7 @@ class Job:
         allow_changed: go on from a checkpoint of other data if the fingerprint of these samples begins with this.
         flops_per_unit: MFU convention -> FLOPs of forward and backward pass for one unit.
         texts: text samples of the model.
+        probe: scores of the model on other tasks than its own.
         validate_every: steps between validations, instead of the setting.
         selects: validation metric, the higher the better, whose best checkpoint is kept as `best`.
         result: which checkpoint is what the run made.
@@ -55,6 +57,7 @@ class Job:
     allow_changed: str | None = None
     flops_per_unit: Mapping[str, float] = field(default_factory=dict)
     texts: TextSamples | None = None
+    probe: Probe | None = None
     validate_every: int | None = None
     selects: str | None = None
     result: Literal["last", "best"] = "last"

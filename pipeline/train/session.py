@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from data_prep import store
-from data_prep.configfile import config_sha, flatten, resolved
+from data_prep.configfile import config_sha
 from data_prep.errors import UserError
 from pipeline import distributed
 from pipeline.checkpoint.checkpointer import Checkpointer
@@ -26,6 +26,7 @@ from pipeline.preflight import check_data, check_disk, check_ranks, meet
 from pipeline.runs import RunFolder
 from pipeline.tracking import DatasetInput, RunInfo, Tracker
 from pipeline.tracking.lineage import environment_tags, upstream_tags
+from pipeline.tracking.params import params_of
 from pipeline.tracking.uri import resolve_uri
 from pipeline.train import attempts
 from pipeline.train.engine import Engine
@@ -173,7 +174,7 @@ def _run(
         info = RunInfo(
             name=config.run.name,
             stage=job.kind,
-            params={**flatten(resolved(config)), **params},
+            params={**params_of(config), **params},
             tags={**environment_tags(), **upstream_tags(job.lineage), "config_sha": config_sha(config)},
             inputs=inputs,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ from pipeline.train.throughput import Meter, peak_of
 from pipeline.train.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from pipeline.train.probe import Probe
     from pipeline.train.samples import TextSamples
 
 Say = Callable[[str], None]
@@ -192,7 +194,7 @@ class Trainer:
     def _train(self, profiler: ProfileWindow) -> str | None:
         """Train to the end from the cursor; why the run must go back, if it must."""
         config, engine, total = self._config, self._engine, self.total_steps
-        whole = self._batches.whole_steps(self._job.units)
+        whole, probe = self._batches.whole_steps(self._job.units), self._job.probe
         ranks, pin = engine.data_parallel_size, self._world.device.type == "cuda"
         inputs = feed(self.cursor, total, self._batches, self._job.samples, engine.data_parallel_rank, ranks, pin)
         save = False
@@ -204,9 +206,10 @@ class Trainer:
                 log = self._due(step, config.train.log_every)
                 check = self._due(step, self._job.validate_every or config.validation.every)
                 write = self._texts is not None and self._due(step, self._texts.config.every)
+                score = probe is not None and self._due(step, probe.every)
                 save |= self._due(step, config.checkpoint.every)
                 self._step(read, lr, log, profiler)
-                reason = self._review(everything=log or check or write or save)
+                reason = self._review(everything=log or check or write or score or save)
                 if reason is not None:
                     return reason
                 if log:
@@ -216,6 +219,8 @@ class Trainer:
                     save |= self._is_best(self._final)
                 if write and self._texts is not None:
                     self._write_texts(self._texts)
+                if score and probe is not None:
+                    self._score(probe)
                 # Between updates that were left out it would be a checkpoint whose next steps are bad.
                 if save and (self._guard.sound or step == total):
                     self._save()
@@ -345,6 +350,17 @@ class Trainer:
         self._say(f"step {self.cursor.step}  text samples {self._run_dir / name}")
         if self._tracker is not None:
             self._tracker.add_artifact(name)
+
+    def _score(self, probe: Probe) -> None:
+        start = time.perf_counter()
+        with self._aside(probe.title):
+            found = probe.score(self._engine)
+        seconds = time.perf_counter() - start
+        shown = "  ".join(f"{name} {found.metrics[name]:.4f}" for name in found.main)
+        self._say(f"step {self.cursor.step}  {probe.title}: {shown}  ({seconds:.1f} s)")
+        if self._tracker is not None:
+            values = {**found.metrics, f"perf/{probe.name}_s": seconds}
+            self._tracker.log(values, self.cursor.step, self.cursor.consumed)
 
     def _save(self) -> None:
         manifest = CheckpointManifest(
