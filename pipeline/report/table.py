@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from pipeline.report.origins import ancestors, edges
-from pipeline.report.query import BEST, Comparison, RunView, is_inner
+from pipeline.report.runs import BEST, RunView, is_inner, model_run
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG, MADE_TAGS, run_id_tag, upstream_of
 
@@ -30,6 +30,7 @@ class Table:
         rows: cells.
         note: a remark below.
         left: how many columns from the left hold text; the others are numbers.
+        runs: the run of each row, where a row is about one; its name stands in the first column.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     left: int = 1
+    runs: Sequence[RunView] = ()
 
 
 SHARES = ("accuracy", "f1")
@@ -112,7 +114,7 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
     note = f"Unigram entropy of the validation tokens: {', '.join(notes)} nats per token." if notes else ""
     if len(keys) > _MOST_PARAMS:
         note += f" Further settings differ: {', '.join(keys[_MOST_PARAMS:])}."
-    return Table("Pretraining", columns, rows, note.strip())
+    return Table("Pretraining", columns, rows, note.strip(), runs=runs)
 
 
 def finetune_table(runs: Sequence[RunView]) -> Table:
@@ -137,7 +139,7 @@ def finetune_table(runs: Sequence[RunView]) -> Table:
                 short(run.run_id),
             ]
         )
-    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=4)
+    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=4, runs=runs)
 
 
 def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Table:
@@ -161,8 +163,11 @@ def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Ta
                 short(run.run_id),
             ]
         )
-    note = "Perplexity of held-out text; ± is one standard error."
-    return Table("Evaluation", [*columns, *_state_column(runs), "run id"], rows, note, left=2)
+    columns += [*_state_column(runs), "run id"]
+    filled = [i for i, name in enumerate(columns) if name in ("run", "model") or any(row[i] != NONE for row in rows)]
+    note = "Perplexity of held-out text; ± is one standard error." if len(filled) > 3 else ""
+    columns, rows = [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
+    return Table("Evaluation", columns, rows, note, left=2, runs=runs)
 
 
 def experiment_table(run: RunView) -> Table:
@@ -210,22 +215,12 @@ def _made(run: RunView, before: str = "") -> str:
 
 
 def model_of(run: RunView, everything: Sequence[RunView]) -> str:
-    """Name of the run whose model an evaluation or fine-tuning run used."""
-    for stage in ("finetune", "pretrain"):
-        digest, run_id = upstream_of(run.tags).get(stage), run.tags.get(run_id_tag(stage))
-        if digest or run_id:
-            makers = [o for o in everything if o.run_id == run_id or (digest and o.tags.get(DIGEST_TAG) == digest)]
-            return makers[-1].name if makers else short(digest or run_id or "")
-    return NONE
-
-
-def tables(comparison: Comparison) -> list[Table]:
-    """Every table that has rows."""
-    found = [data_table(root, stages) for root, stages in comparison.data.items()]
-    found += [pretrain_table(comparison.pretrain), finetune_table(comparison.finetune)]
-    found += [experiment_table(run) for run in comparison.experiments]
-    found += [evaluate_table(comparison.evaluate, comparison.runs), lineage_table(comparison.runs)]
-    return [table for table in found if table.rows]
+    """Name of the run whose model an evaluation or fine-tuning run used, or the start of that model's digest."""
+    maker = model_run(run, everything)
+    if maker is not None:
+        return maker.name
+    above = upstream_of(run.tags)
+    return next((short(above[stage]) for stage in ("finetune", "pretrain", "imported") if stage in above), NONE)
 
 
 def _state_column(runs: Sequence[RunView]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from report_runs import all_runs, comparison, evaluate_run, finetune_run, pretrain_run
 
 from pipeline.report import page
-from pipeline.report.query import RunView
+from pipeline.report.runs import RunView
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 VOID = {"meta", "link", "br", "use", "path", "rect"}

@@ -6,7 +6,7 @@ from report_runs import all_runs, comparison, data_run, finetune_run, pretrain_r
 from rich.console import Console
 
 from pipeline.report import table
-from pipeline.report.query import RunView
+from pipeline.report.runs import RunView
 
 
 def rows(found: table.Table) -> list[dict[str, str]]:

@@ -1,0 +1,128 @@
+"""Scores of suites against model size, solved examples and tokens of pretraining; one small plot a score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pipeline.evaluate.suite.shot_curves import shot_curves
+from pipeline.report.plots import Plot, Reference, Series
+from pipeline.report.runs import ZERO_SHOT, RunView, parameters_of
+from pipeline.report.scores import Averaged, Key, Scored, averaged, is_share
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([MB])\b")
+_UNITS = {"M": 1e6, "B": 1e9}
+_STDERR = "_stderr"
+_REACH = 1.96  # standard errors of a 95 % interval
+
+
+def _plot(title: str, x_label: str, metric: str, series: Sequence[Series], chance: set[float], **more: bool) -> Plot:
+    levels = [Reference("chance", level) for level in chance] if len(chance) == 1 else []
+    ys = [y for line in series for _, y in line.points]
+    log_y = not is_share(metric) and min(ys) > 0 and max(ys) > 10 * min(ys)
+    return Plot(title, x_label, metric, series, levels, percent=is_share(metric), log_y=log_y, **more)
+
+
+def size_plots(scored: Mapping[str, Scored], runs: Sequence[RunView], everything: Sequence[RunView]) -> list[Plot]:
+    """Score against parameters (GPT-3, figure 1.3): a line for each number of solved examples; published ones dotted.
+
+    Of each score that models of two or more sizes have.
+
+    Args:
+        scored: by run id.
+        runs: evaluation runs.
+        everything: runs that may have made the models.
+    """
+    found: dict[tuple[str, str], dict[str, dict[int, Averaged]]] = {}
+    for run in runs:
+        size = parameters_of(run, everything)
+        if size is not None:
+            for (task, condition, metric), one in averaged(scored[run.run_id].scores).items():
+                found.setdefault((task, metric), {}).setdefault(condition, {}).setdefault(size, one)
+    plots = []
+    for (task, metric), lines in found.items():
+        lines = {condition: by_size for condition, by_size in lines.items() if len(by_size) > 1}
+        series = [
+            Series(
+                condition or metric,
+                [(size, one.value) for size, one in sorted(by_size.items())],
+                i,
+                band=[(one.low, one.high) for _, one in sorted(by_size.items())],
+            )
+            for i, (condition, by_size) in enumerate(lines.items())
+        ]
+        if series:
+            sources = [published(one) for by_size in lines.values() for one in by_size.values()]
+            theirs = {f"{source} (published)": points for one in sources for source, points in one.items()}
+            series += [
+                Series(source, points, len(lines) + i, "fit") for i, (source, points) in enumerate(theirs.items())
+            ]
+            chance = {one.chance for by_size in lines.values() for one in by_size.values() if one.chance is not None}
+            plots.append(_plot(f"{task}: {metric}", "parameters", metric, series, chance, log_x=True))
+    return plots
+
+
+def published(one: Averaged) -> dict[str, list[tuple[float, float]]]:
+    """Source -> (parameters, value) of published numbers whose models' names tell their size, as "GPT-2 117M"."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for reference in one.references:
+        for model, value in reference.values.items():
+            if size := _SIZE.search(model):
+                shots = f", {reference.shots}-shot" if reference.shots is not None else ""
+                point = (float(size[1]) * _UNITS[size[2]], value)
+                found.setdefault(reference.source + shots, []).append(point)
+    return {source: sorted(points) for source, points in found.items()}
+
+
+def shot_plots(scored: Mapping[str, Scored], runs: Sequence[RunView]) -> list[Plot]:
+    """Score against solved examples (GPT-3, figure 1.2): a line for each run, with the band of the seeds."""
+    lines: dict[str, list[Series]] = {}
+    chances: dict[str, set[float]] = {}
+    for number, run in enumerate(runs):
+        for panel in shot_curves(scored[run.run_id].scores):
+            points = list(zip(panel.x, panel.y, strict=True))
+            band = list(zip(panel.low, panel.high, strict=True))
+            lines.setdefault(panel.title, []).append(Series(run.name, points, number, band=band))
+            if panel.chance is not None:
+                chances.setdefault(panel.title, set()).add(panel.chance)
+    return [
+        _plot(title, "solved examples in the prompt", title.rpartition(": ")[2], series, chances.get(title, set()))
+        for title, series in lines.items()
+    ]
+
+
+def training_plots(
+    scored: Mapping[str, Scored], evaluate: Sequence[RunView], pretrain: Sequence[RunView]
+) -> list[Plot]:
+    """Score against tokens of pretraining (GPT-1, figure 2): of evaluations of all checkpoints, and of those that a
+    pretraining run took of itself."""
+    lines: dict[str, list[Series]] = {}
+    chances: dict[str, set[float]] = {}
+    for number, run in enumerate(evaluate):
+        by_key: dict[Key, list[tuple[int, Averaged]]] = {}
+        for tokens, scores in scored[run.run_id].curve:
+            for key, one in averaged(scores).items():
+                by_key.setdefault(key, []).append((tokens, one))
+        for (task, condition, metric), points in by_key.items():
+            title = f"{' '.join(filter(None, (task, condition)))}: {metric}"
+            line = Series(
+                run.name,
+                [(tokens, one.value) for tokens, one in points],
+                number,
+                band=[(one.low, one.high) for _, one in points],
+            )
+            lines.setdefault(title, []).append(line)
+            chances.setdefault(title, set()).update(one.chance for _, one in points if one.chance is not None)
+    for number, run in enumerate(pretrain, len(evaluate)):
+        for key, curve in run.curves.items():
+            if key.startswith(ZERO_SHOT) and not key.endswith(_STDERR):
+                errors = dict(run.curves.get(key + _STDERR, []))
+                band = [(y - _REACH * errors.get(x, 0), y + _REACH * errors.get(x, 0)) for x, y in curve]
+                where, _, metric = key.removeprefix(ZERO_SHOT).rpartition("/")
+                title = f"{where.replace('/', ' ')}: {metric}"
+                lines.setdefault(title, []).append(Series(run.name, curve, number, band=band if errors else ()))
+    return [
+        _plot(title, "tokens of pretraining", title.rpartition(": ")[2], series, chances.get(title, set()))
+        for title, series in lines.items()
+        if any(len(line.points) > 1 for line in series)
+    ]
