@@ -64,17 +64,18 @@ def scaling_plots(runs: Sequence[RunView]) -> list[Plot]:
         Plot("Validation loss against tokens", "tokens", y, [*tokens, *fits], log_x=True, log_y=True, note=note),
         Plot(
             "Validation loss against training FLOPs",
-            "training FLOPs (forward and backward, no recomputation)",
+            "training FLOPs",
             y,
             [*flops, *least],
             log_x=True,
             log_y=True,
-            note=f"Frontier: {law.formula('FLOPs')}." if law is not None else _TOO_FEW,
+            note=f"{_COST} " + (f"Frontier: {law.formula('FLOPs')}." if law is not None else _TOO_FEW),
         ),
     ]
     return [plot for plot, lines in zip(found, (tokens, flops), strict=True) if lines]
 
 
+_COST = "Forward and backward passes, no recomputation."
 _TOO_FEW = f"No power law: it takes {LEAST_POINTS} validations after the warm-up, over a factor of four, that fall."
 
 

@@ -20,6 +20,7 @@ from pipeline.report.table import Table
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG
 
+_MOST_ROWS = 20  # of a table that is shown without scrolling
 _DARK = 0.55  # a share above it has a background that needs light text
 
 
@@ -147,7 +148,8 @@ def _lineage_list(runs: Sequence[RunView]) -> str:
         made = f" · digest {table.short(run.tags[DIGEST_TAG])}" if DIGEST_TAG in run.tags else ""
         above = ", ".join(sorted(names[origin] for origin in origins[run.run_id]))
         items.append(
-            f"<li><b><a href='#run-{_text(run.run_id)}'>{_text(run.name)}</a></b>{f' from {_text(above)}' if above else ''}"
+            f"<li><b><a href='#run-{_text(run.run_id)}'>{_text(run.name)}</a></b>"
+            f"{f' from {_text(above)}' if above else ''}"
             f"<code>run {table.short(run.run_id)}{made}</code></li>"
         )
     return f"<ul class='origins narrow'>{''.join(items)}</ul>"
@@ -204,7 +206,9 @@ def _table(content: Table, folder: Path) -> str:
         data = "".join(f"<td{_align(content, i)}>{cell}</td>" for i, cell in enumerate(cells))
         body.append(f"<tr{about}>{data}</tr>")
     note = f"<p class=sub>{_text(content.note)}</p>" if content.note else ""
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{note}"
+    tall = " tall" if len(body) > _MOST_ROWS else ""
+    rows = "".join(body)
+    return f"<div class='scroll{tall}'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
 
 
 def _align(content: Table, column: int) -> str:

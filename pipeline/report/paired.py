@@ -48,7 +48,7 @@ class Difference:
 
 
 def differences(scored: Mapping[str, Scored], runs: Sequence[RunView]) -> list[Difference]:
-    """Every run against the first, of those whose examples lie on this machine.
+    """Every run against the first, of those whose examples lie on this machine; the surest differences first.
 
     Args:
         scored: by run id.
@@ -67,7 +67,7 @@ def differences(scored: Mapping[str, Scored], runs: Sequence[RunView]) -> list[D
         adjusted = stats.false_discovery_control([found[number].found["p_value"] for number in tests])
         for number, p_value in zip(tests, adjusted, strict=True):
             found[number] = Difference(**{**vars(found[number]), "adjusted": float(p_value)})
-    return found
+    return sorted(found, key=lambda one: one.found.get("p_value", math.inf))
 
 
 def _difference(run: RunView, baseline: RunView, row: Mapping[str, Any]) -> Difference:

@@ -17,7 +17,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 SERIES_COLOURS = 6
 _INK, _FAINT, _GRID = "#010203", "#010204", "#010205"
@@ -72,7 +72,7 @@ class Plot:
         series: lines.
         references: levels.
         percent: y is a share, written as a percentage.
-        log_x: a logarithmic axis.
+        log_x: a logarithmic axis, between 0 and 1 a linear one.
         log_y: likewise.
         ticks: place -> text, in place of numbers on the x axis.
         note: a remark below.
@@ -115,7 +115,7 @@ def _line(dash: tuple[float, ...]) -> object:
 
 
 def _draw(plot: Plot, kind: Kind, labelled: bool) -> str:
-    hashsalt = f"{plot.title}-{kind}"
+    hashsalt = f"{plot!r}-{kind}"  # ids of different plots must not be the same on one page
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": hashsalt, "font.size": 10, "text.parse_math": False}):
         figure = Figure(figsize=_WIDE if kind == "wide" else _NARROW)
         canvas = FigureCanvasSVG(figure)
@@ -130,8 +130,9 @@ def _draw(plot: Plot, kind: Kind, labelled: bool) -> str:
             longest = max((len(label) for label, _, _, _ in _ends(plot)), default=0)
             figure.subplots_adjust(left=0.1, right=max(0.55, 0.975 - 0.0118 * longest), top=0.96, bottom=0.15)
         else:
-            left = 0.17 if kind == "narrow" else 0.1
+            left = 0.2 if kind == "narrow" else 0.1
             figure.subplots_adjust(left=left, right=0.96, top=0.96, bottom=0.165 if kind == "narrow" else 0.15)
+            axes.yaxis.set_label_coords(-0.19 if kind == "narrow" else -0.085, 0.5)
         out = io.StringIO()
         canvas.print_svg(out)  # type: ignore[no-untyped-call]
     return _for_page(out.getvalue(), plot)
@@ -147,7 +148,8 @@ def _draw_line(axes: Axes, line: Series) -> None:
     if line.style == "faint":
         axes.plot(xs, ys, color=colour, linewidth=0.9, alpha=0.4)
     elif line.style == "fit":
-        axes.plot(xs, ys, color=colour, linewidth=1.3, linestyle=_line(_DOTTED))
+        marker = "x" if len(xs) == 1 else None
+        axes.plot(xs, ys, color=colour, linewidth=1.3, linestyle=_line(_DOTTED), marker=marker, markersize=5)
     else:
         marker = "o" if len(xs) <= _MOST_MARKED else None
         axes.plot(xs, ys, color=colour, linewidth=2, linestyle=_line(_dash(line)), marker=marker, markersize=4)
@@ -167,11 +169,11 @@ def _dress(axes: Axes, plot: Plot, kind: Kind) -> None:
     xs = [x for line in plot.series for x, _ in line.points]
     ys = [y for line in plot.series for _, y in line.points] + [one.value for one in plot.references]
     if plot.log_x:
-        axes.set_xscale("log")
+        axes.set_xscale("log") if min(xs) > 0 else axes.set_xscale("symlog", linthresh=1)
     if plot.log_y:
         axes.set_yscale("log")
-    axes.xaxis.set_major_locator(_locator(plot.log_x, xs, few))
-    axes.xaxis.set_major_formatter(_powers if plot.log_x and max(xs) > 1e13 else EngFormatter(sep="", places=None))
+    axes.xaxis.set_major_locator(found := _locator(plot.log_x, xs, few))
+    axes.xaxis.set_major_formatter(_powers if isinstance(found, LogLocator) else _counts)
     axes.yaxis.set_major_locator(_locator(plot.log_y, ys, 6))
     axes.yaxis.set_major_formatter(_percentage if plot.percent else _plain)
     for axis in (axes.xaxis, axes.yaxis):
@@ -187,17 +189,22 @@ def _dress(axes: Axes, plot: Plot, kind: Kind) -> None:
 
 
 def _locator(log: bool, values: Sequence[float], few: int) -> LogLocator | MaxNLocator:
-    if log and values and max(values) / min(values) > 10**_DECADES:
+    if log and min(values) > 0 and max(values) / min(values) > 10**_DECADES:
         return LogLocator(numticks=few)
     return MaxNLocator(few - 1 if log else few)
 
 
 def _powers(value: float, _: object) -> str:
-    """1e15 as 10¹⁵; on an axis without powers of ten, the factor before it."""
-    exponent = math.floor(math.log10(value) + 1e-9)
-    factor = value / 10**exponent
-    power = "10" + str(exponent).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
-    return power if math.isclose(factor, 1) else f"{factor:g}·{power}"
+    """1e15 as 10¹⁵."""
+    return "10" + str(round(math.log10(value))).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+
+
+def _counts(value: float, _: object) -> str:
+    """2,500,000 as 2.5M; more than a thousand billions as 2.5e15."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= size:
+            return f"{value / size:g}{unit}" if value < 1e15 else f"{value:g}"
+    return f"{value:g}"
 
 
 def _percentage(value: float, _: object) -> str:
@@ -205,12 +212,12 @@ def _percentage(value: float, _: object) -> str:
 
 
 def _plain(value: float, _: object) -> str:
-    return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:.0e}"
+    return f"{value:.6g}" if abs(value) < 1e4 else _counts(value, _)
 
 
 def _thinned(places: Sequence[float], plot: Plot, most: int) -> list[float]:
     """Places whose texts are not written over each other."""
-    at = [math.log(place) for place in places] if plot.log_x else list(places)
+    at = [math.log1p(place) for place in places] if plot.log_x else list(places)
     room = (at[-1] - at[0]) / most
     shown: list[float] = []
     last = -math.inf

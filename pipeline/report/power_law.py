@@ -41,7 +41,7 @@ class PowerLaw:
 
     def at(self, x: float) -> float:
         """The loss at x > 0."""
-        return self.floor + (self.scale / x) ** self.exponent
+        return self.floor + math.pow(self.scale / x, self.exponent)
 
     def curve(self, points: int = 40) -> list[tuple[float, float]]:
         """(x, loss) over what was fitted, evenly in log x."""

@@ -52,13 +52,15 @@ def scored(run: RunView) -> Scored:
 
 
 def _score(data: Mapping[str, Any]) -> Score:
-    low, high = data["interval_95"]
-    numbers = [math.nan if number is None else float(number) for number in (data["value"], data["stderr"], low, high)]
+    value, stderr, low, high = (
+        math.nan if number is None else float(number)
+        for number in (data["value"], data["stderr"], *data["interval_95"])
+    )
     return Score(
         task=data["task"],
         variant=data["variant"],
         metric=data["metric"],
-        estimate=Estimate(*numbers, int(data["examples"])),
+        estimate=Estimate(value, stderr, low, high, int(data["examples"])),
         definition=data["definition"],
         floors=data["floors"],
         references=tuple(Reference.model_validate(one) for one in data["references"]),
@@ -89,6 +91,7 @@ class Averaged:
 
     Attributes:
         value: mean.
+        seeds: how many.
         low: of several seeds the least, of one the lower end of its 95 % interval.
         high: likewise.
         chance: what needs no model, if known.
@@ -96,6 +99,7 @@ class Averaged:
     """
 
     value: float
+    seeds: int
     low: float
     high: float
     chance: float | None
@@ -120,4 +124,10 @@ def _average(group: Sequence[Score]) -> Averaged:
     ends = (min(values), max(values)) if len(group) > 1 else (group[0].estimate.low, group[0].estimate.high)
     mean = sum(values) / len(values)
     low, high = (end if math.isfinite(end) else mean for end in ends)
-    return Averaged(mean, low, high, group[0].floors.get("chance"), group[0].references)
+    return Averaged(mean, len(group), low, high, group[0].floors.get("chance"), group[0].references)
+
+
+def band(points: Sequence[Averaged]) -> list[tuple[float, float]]:
+    """(low, high) along a line: the range of the seeds if any point has several, else the 95 % intervals."""
+    several = any(one.seeds > 1 for one in points)
+    return [(one.value, one.value) if several and one.seeds == 1 else (one.low, one.high) for one in points]

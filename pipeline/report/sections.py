@@ -92,13 +92,15 @@ def analyse(comparison: Comparison) -> Analysis:
         ),
         Section("Scores against model size", small=size_plots(scores, evaluate, runs), note=_BANDS),
         Section("Scores against solved examples", small=shot_plots(scores, evaluate), note=_BANDS),
-        Section("Scores over pretraining", small=training_plots(scores, evaluate, pretrain)),
+        Section(
+            "Scores over pretraining", small=training_plots(scores, evaluate, pretrain), note="Bands: 95 % intervals."
+        ),
         Section("Arithmetic", heat_map=arithmetic(scores, evaluate)),
     ]
     return Analysis(comparison, [one for one in map(_without_empty, sections) if one is not None], found)
 
 
-_BANDS = "Bands: from the least to the greatest of several seeds; of one, the 95 % interval."
+_BANDS = "Bands: from the least to the greatest of several seeds; without any, the 95 % interval."
 
 
 def _without_empty(section: Section) -> Section | None:

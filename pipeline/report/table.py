@@ -17,7 +17,16 @@ from pipeline.tracking.lineage import DIGEST_TAG, MADE_TAGS, run_id_tag, upstrea
 
 NONE = "-"
 _MOST_PARAMS = 6
-_NOT_A_SETTING = ("run.name", "run.dir", "tracking.", "checkpoint.", "data.unigram", "train.log_every")
+_NOT_A_SETTING = (
+    "model.parameters",
+    "model.flops_per_token",
+    "run.name",
+    "run.dir",
+    "tracking.",
+    "checkpoint.",
+    "data.unigram",
+    "train.log_every",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,15 @@ def data_table(root: str, stages: Sequence[RunView]) -> Table:
 def pretrain_table(runs: Sequence[RunView]) -> Table:
     """Pretraining runs with the settings in which they differ."""
     keys = differing(runs)
-    columns = ["run", *keys[:_MOST_PARAMS], "tokens", "train loss (nats)", "val loss (nats)", "val perplexity"]
+    columns = [
+        "run",
+        "parameters",
+        *keys[:_MOST_PARAMS],
+        "tokens",
+        "train loss (nats)",
+        "val loss (nats)",
+        "val perplexity",
+    ]
     columns += ["val bits/byte", "tokens/s", *_state_column(runs), "run id"]
     rows = []
     for run in runs:
@@ -99,6 +116,7 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
         rows.append(
             [
                 run.name,
+                number(run.parameters),
                 *(run.params.get(key, NONE) for key in keys[:_MOST_PARAMS]),
                 number(run.tokens),
                 number(run.metrics.get("train/loss"), 3),
