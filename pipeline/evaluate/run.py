@@ -116,7 +116,7 @@ def _tracker(config: EvaluateConfig, run: RunFolder, model: LoadedModel) -> Trac
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
-        params=_params(config),
+        params={**_params(config), "model.parameters": sum(one.numel() for one in model.model.parameters())},
         tags={
             **environment_tags(),
             **upstream_tags(model.lineage),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from data_prep.errors import UserError
 from pipeline.report.runs import FILES, Comparison, Curve, RunView, files_in, is_curve, sort_runs
 from pipeline.tracking.connection import connect
-from pipeline.tracking.data_runs import PREFIX, ROOT_TAG
-from pipeline.tracking.mlflow import STEP_METRIC, UID_TAG, cannot_use
+from pipeline.tracking.data_runs import PREFIX
+from pipeline.tracking.mlflow import FOLDER_TAG, STEP_METRIC, UID_TAG, cannot_use
 from pipeline.tracking.runfolder import RunRecord
 from pipeline.tracking.uri import shown, sqlite_path
 
@@ -122,16 +122,11 @@ def run_page(uri: str, experiment_id: str, run_id: str) -> str:
 
 def _folder(run: Run) -> Path | None:
     """The run folder, if it lies on this machine and is this very run's."""
-    params, tags = run.data.params, run.data.tags
-    stage = tags.get("stage", "")
-    if stage.startswith(PREFIX) and ROOT_TAG in tags:
-        folder = Path(tags[ROOT_TAG]).parent / "tracking" / stage
-    elif "run.dir" in params and "run.name" in params:
-        folder = Path(params["run.dir"]) / params["run.name"]
-    else:
-        return None
-    with suppress(UserError, OSError):
-        return folder if RunRecord.load(folder).id == tags.get(UID_TAG) else None
+    tags = run.data.tags
+    if FOLDER_TAG in tags:
+        folder = Path(tags[FOLDER_TAG])
+        with suppress(UserError, OSError):
+            return folder if RunRecord.load(folder).id == tags.get(UID_TAG) else None
     return None
 
 
