@@ -16,20 +16,20 @@ def load_folders(folders: Sequence[str]) -> Comparison:
     """Read run folders, and all that lie below a folder that is none itself.
 
     Args:
-        folders: in the order in which they are to be shown.
+        folders: in the order in which they are to be shown; runs below one of them from the oldest to the newest.
 
     Raises:
         UserError: a folder holds no run.
         CorruptFile: a run's record or metrics are damaged.
     """
-    paths: dict[Path, None] = {}  # each once
+    records: dict[Path, RunRecord] = {}
     for name in folders:
         folder = Path(name)
-        found = [folder] if (folder / RUN_FILE).is_file() else sorted(p.parent for p in folder.rglob(RUN_FILE))
+        found = [folder] if (folder / RUN_FILE).is_file() else [path.parent for path in folder.rglob(RUN_FILE)]
         if not found:
             raise UserError(f"no run lies here ({RUN_FILE} is missing)", where=name, fix="give run folders")
-        paths |= dict.fromkeys(found)
-    records = {path: RunRecord.load(path) for path in paths}
+        new = {path: RunRecord.load(path) for path in found}
+        records |= dict(sorted(new.items(), key=lambda item: item[1].start_time_ms))
     # A run names the checkpoint that it used, and any of a run's may be it.
     makers = {one.digest: record.id for record in records.values() for one in record.checkpoints}
     names = sorted({record.experiment for record in records.values()})

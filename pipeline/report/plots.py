@@ -259,6 +259,7 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
 
 def _label_ends(axes: Axes, plot: Plot) -> None:
     ends = _ends(plot)
+    axes.get_ylim()  # brings the limits up to date, on which the transformation depends
     # From the data to shares of the axis' height, also where that is logarithmic.
     to_share = (axes.transData - axes.transAxes).transform
     x = plot.series[0].points[-1][0]

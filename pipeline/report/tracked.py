@@ -39,7 +39,7 @@ def log(page: Path, files: Sequence[Path], analysis: Analysis, uri: str, experim
     info = RunInfo(
         name=f"comparison-{page.stem}",
         stage=STAGE,
-        tags={**environment_tags(), "compared": ", ".join(compared), _NOTE_TAG: note(analysis)},
+        tags={**environment_tags(), "compared": ", ".join(compared), _NOTE_TAG: note(analysis, page.name)},
     )
     record = RunRecord.new(info, experiment, now, store.digest({"page": str(page.absolute()), "in": experiment})[:32])
     record.artifacts = [os.path.relpath(path, folder) for path in files]
@@ -49,13 +49,10 @@ def log(page: Path, files: Sequence[Path], analysis: Analysis, uri: str, experim
     return sync(folder, uri)
 
 
-def note(analysis: Analysis) -> str:
-    """As many whole tables as MLflow takes, and where the others are."""
-    found, used = ["The page with plots is `report.html` among the artifacts."], 0
-    for table in analysis.tables:
-        text = markdown_table(table)
-        if len(found[0]) + used + len(text) > _NOTE_CHARS - 200:
-            continue
-        found.append(text)
-        used += len(text) + 1
-    return "\n\n".join(found)
+def note(analysis: Analysis, page: str) -> str:
+    """Where the page is, and as many whole tables as MLflow takes in a description."""
+    text = f"All tables, with plots: `{page}` among the artifacts.\n"
+    for table in map(markdown_table, analysis.tables):
+        if len(text) + len(table) + 1 <= _NOTE_CHARS:
+            text += f"\n{table}"
+    return text

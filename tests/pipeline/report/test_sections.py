@@ -64,8 +64,8 @@ def test_nothing_is_shown_without_data() -> None:
 
 def test_losses_against_flops_have_the_law_of_their_frontier(analysis: Analysis) -> None:
     flops = plot(analysis, "Scaling", "Validation loss against training FLOPs")
-    assert [line.label for line in flops.series] == ["medium", "small", "tiny", "power law of the frontier"]
-    tiny = flops.series[2].points
+    assert [line.label for line in flops.series] == ["tiny", "small", "medium", "power law of the frontier"]
+    tiny = flops.series[0].points
     assert tiny[0] == (6 * 42_000 * 10_001, report_folders.loss(42_000, 10_000))
     assert len(tiny) == 12
     (laws,) = section(analysis, "Scaling").tables
@@ -95,7 +95,7 @@ def test_curves_over_examples_have_the_mean_and_the_range_of_the_seeds(analysis:
 
 def test_a_pretraining_run_s_own_scores_are_drawn_with_their_errors(analysis: Analysis) -> None:
     found = plot(analysis, "Scores over pretraining", "piqa: accuracy")
-    assert [line.label for line in found.series] == ["medium", "small", "tiny"]
+    assert [line.label for line in found.series] == ["tiny", "small", "medium"]
     assert found.series[0].points[0] == (10_000, 0.52)
     assert found.series[0].band[0] == (pytest.approx(0.52 - 0.0392), pytest.approx(0.52 + 0.0392))
 
@@ -113,10 +113,10 @@ def test_an_experiment_is_a_curve_of_medians_and_says_what_is_missing(analysis: 
 def test_paired_differences_are_those_of_the_same_examples(analysis: Analysis) -> None:
     found = {(one.run.name, one.task, one.variant): one for one in analysis.differences}
     assert len(found) == 2 * 3 * 5
-    one = found["suite-tiny", "piqa", "0-shot"]
+    one = found["suite-medium", "piqa", "0-shot"]
     right = {m: next(r["right"] for r in report_folders._rows(m) if r["task"] == "piqa") for m in ("tiny", "medium")}
-    assert one.baseline.name == "suite-medium"
-    assert one.found["difference"] == pytest.approx((sum(right["tiny"]) - sum(right["medium"])) / 60)
+    assert one.baseline.name == "suite-tiny"
+    assert one.found["difference"] == pytest.approx((sum(right["medium"]) - sum(right["tiny"])) / 60)
     assert one.low < one.found["difference"] < one.high
     assert all(each.adjusted >= each.found["p_value"] for each in analysis.differences)
     assert [one.found["p_value"] for one in analysis.differences] == sorted(
@@ -141,7 +141,7 @@ def test_arithmetic_is_a_heat_map_of_tasks_by_runs_and_examples(analysis: Analys
     heat = section(analysis, "Arithmetic").heat_map
     assert heat is not None
     assert list(heat.rows) == ["two-digit-addition", "three-digit-addition"]
-    assert heat.groups == [("suite-medium", 3), ("suite-small", 3), ("suite-tiny", 3)]
+    assert heat.groups == [("suite-tiny", 3), ("suite-small", 3), ("suite-medium", 3)]
     score = next(s for s in report_folders.suite("tiny")[0] if (s.task, s.variant) == (heat.rows[0], "0-shot"))
     assert heat.values[0][heat.columns.index(("suite-tiny", "0-shot"))] == score.estimate.value
 
