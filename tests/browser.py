@@ -25,7 +25,7 @@ def chromium() -> str:
     found = shutil.which(NAME)
     if found is None:
         message = f"{NAME} not found: apt install {NAME}"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        pytest.fail(f"{NAME} not found: .ci/run installs it") if os.environ.get("CI") else pytest.skip(message)
     return found
 
 

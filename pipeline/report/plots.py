@@ -130,9 +130,9 @@ def _draw(plot: Plot, kind: Kind, labelled: bool) -> str:
             longest = max((len(label) for label, _, _, _ in _ends(plot)), default=0)
             figure.subplots_adjust(left=0.1, right=max(0.55, 0.975 - 0.0118 * longest), top=0.96, bottom=0.15)
         else:
-            left = 0.2 if kind == "narrow" else 0.1
-            figure.subplots_adjust(left=left, right=0.96, top=0.96, bottom=0.165 if kind == "narrow" else 0.15)
-            axes.yaxis.set_label_coords(-0.19 if kind == "narrow" else -0.085, 0.5)
+            left, right, bottom = (0.2, 0.93, 0.165) if kind == "narrow" else (0.1, 0.96, 0.15)
+            figure.subplots_adjust(left=left, right=right, top=0.96, bottom=bottom)
+            axes.yaxis.set_label_coords(-0.2 if kind == "narrow" else -0.085, 0.5)
         out = io.StringIO()
         canvas.print_svg(out)  # type: ignore[no-untyped-call]
     return _for_page(out.getvalue(), plot)
