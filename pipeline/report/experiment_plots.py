@@ -43,7 +43,7 @@ def experiment_plot(run: RunView) -> Plot | None:
         if axis is None:
             return None
         children = _children(run.files[CHILDREN], metric, settings["floor"])
-        title, name, log_x = settings["title"], axis["name"], axis["scale"] == "log"
+        name, log_x = axis["name"], axis["scale"] == "log"
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise CorruptFile(
             f"not the files of an experiment ({error!r})", where=f"run {run.name}", fix="run the experiment again"
@@ -58,10 +58,11 @@ def experiment_plot(run: RunView) -> Plot | None:
         return None
     floors = {child.floor for child in children if child.floor is not None}
     floor_name = str(settings["floor"]).rpartition("/")[2].replace("majority", "most frequent label")
+    y_label = metric.replace("/", " ")
     return Plot(
-        title,
+        f"{y_label} against {name}",
         name,
-        metric.replace("/", " "),
+        y_label,
         lines,
         [Reference(floor_name, floor) for floor in floors] if len(floors) == 1 else [],
         percent=is_share(metric.rpartition("/")[2]),

@@ -29,7 +29,8 @@ _DOTTED = (1, 2)
 _WIDE, _NARROW = (7.6, 3.7), (3.7, 3.0)
 _LABEL_GAP, _MOST_LABELS = 0.062, 14
 _MOST_MARKED = 30
-_DECADES = 1.3  # on fewer, a logarithmic axis has no powers of ten to show
+_DECADES, _STEPS = 20, 4
+"""Ratios of the largest to the smallest value above which a logarithmic axis shows powers of ten, or 1, 2 and 5."""
 
 Kind = Literal["wide", "narrow"]
 
@@ -172,8 +173,8 @@ def _dress(axes: Axes, plot: Plot, kind: Kind) -> None:
         axes.set_xscale("log") if min(xs) > 0 else axes.set_xscale("symlog", linthresh=1)
     if plot.log_y:
         axes.set_yscale("log")
-    axes.xaxis.set_major_locator(found := _locator(plot.log_x, xs, few))
-    axes.xaxis.set_major_formatter(_powers if isinstance(found, LogLocator) else _counts)
+    axes.xaxis.set_major_locator(_locator(plot.log_x, xs, few))
+    axes.xaxis.set_major_formatter(_powers if plot.log_x and _ratio(xs) > _DECADES else _counts)
     axes.yaxis.set_major_locator(_locator(plot.log_y, ys, 6))
     axes.yaxis.set_major_formatter(_percentage if plot.percent else _plain)
     for axis in (axes.xaxis, axes.yaxis):
@@ -189,9 +190,16 @@ def _dress(axes: Axes, plot: Plot, kind: Kind) -> None:
 
 
 def _locator(log: bool, values: Sequence[float], few: int) -> LogLocator | MaxNLocator:
-    if log and min(values) > 0 and max(values) / min(values) > 10**_DECADES:
+    if log and _ratio(values) > _DECADES:
         return LogLocator(numticks=few)
+    if log and _ratio(values) > _STEPS:
+        return LogLocator(subs=(1, 2, 5), numticks=few)
     return MaxNLocator(few - 1 if log else few)
+
+
+def _ratio(values: Sequence[float]) -> float:
+    """Largest by smallest; 1 where that says nothing."""
+    return max(values) / min(values) if values and min(values) > 0 else 1.0
 
 
 def _powers(value: float, _: object) -> str:

@@ -111,7 +111,7 @@ def training_plots(
     pretraining run took of itself."""
     lines: dict[str, list[Series]] = {}
     chances: dict[str, set[float]] = {}
-    for number, run in enumerate(evaluate):
+    for number, run in enumerate(evaluate, len(pretrain)):
         by_key: dict[Key, list[tuple[int, Averaged]]] = {}
         for tokens, scores in scored[run.run_id].curve:
             for key, one in averaged(scores).items():
@@ -126,7 +126,7 @@ def training_plots(
             )
             lines.setdefault(title, []).append(line)
             chances.setdefault(title, set()).update(one.chance for _, one in points if one.chance is not None)
-    for number, run in enumerate(pretrain, len(evaluate)):
+    for number, run in enumerate(pretrain):  # their colours are those that they have in plots of losses
         for name, curve in run.curves.items():
             if name.startswith(ZERO_SHOT) and not name.endswith(_STDERR):
                 errors = dict(run.curves.get(name + _STDERR, []))

@@ -44,13 +44,13 @@ figure .sub { font-size: .8rem; margin: 4px 0 0; }
 .tall { max-height: 34rem; overflow-y: auto; border-bottom: 1px solid var(--line); }
 .tall thead th { position: sticky; top: 0; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th { min-width: 4.6em; text-align: left; font-weight: 600; color: var(--muted); vertical-align: bottom; }
+th { text-align: left; white-space: nowrap; font-weight: 600; color: var(--muted); vertical-align: bottom; }
 th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); }
 td { white-space: nowrap; }
 th.n, td.n { text-align: right; padding: 6px 0 6px 12px; }
 :target { background: color-mix(in srgb, var(--accent) 14%, transparent); }
 .heat { width: auto; border-spacing: 2px; border-collapse: separate; }
-.heat th, .heat td { min-width: 0; border: 0; padding: 5px 8px; text-align: center; }
+.heat th, .heat td { border: 0; padding: 5px 8px; text-align: center; }
 .heat th[scope=row] { text-align: left; padding-left: 0; font-weight: 500; color: var(--ink); white-space: nowrap; }
 .heat thead tr:first-child th { border-bottom: 1px solid var(--line); color: var(--ink); }
 .heat tbody td { min-width: 46px; border-radius: 4px;

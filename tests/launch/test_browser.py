@@ -67,7 +67,7 @@ def test_the_page_opens_and_every_plot_is_whole_and_legible(tab: Browser, page: 
     plots = [one for one in tab.evaluate(PLOTS) if not one["lineage"]]
     labels = {one["label"] for one in plots}
     assert {"Loss against tokens", "Validation loss against training FLOPs", "piqa: accuracy"} <= labels
-    assert {"QQP: test accuracy by transferred layers", "two-digit-addition: exact"} <= labels
+    assert {"test accuracy against transferred blocks", "two-digit-addition: exact"} <= labels
     for one in plots:
         assert one["width"] > 250, one["label"]
         assert one["height"] > 150, one["label"]
