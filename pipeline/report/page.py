@@ -21,7 +21,6 @@ from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG
 
 _MOST_ROWS = 20  # of a table that is shown without scrolling
-_DARK = 0.55  # a share above it has a background that needs light text
 
 
 def render(analysis: Analysis, now: datetime, folder: Path) -> str:
@@ -177,7 +176,7 @@ def _heat_map(content: HeatMap) -> str:
 def _cell(value: float | None) -> str:
     if value is None:
         return "<td>-</td>"
-    return f"<td{' class=high' if value > _DARK else ''} style='--share: {100 * value:.1f}%'>{100 * value:.1f}</td>"
+    return f"<td style='--share: {100 * value:.1f}%'>{100 * value:.1f}</td>"
 
 
 def address(run: RunView, folder: Path) -> str:

@@ -153,7 +153,10 @@ def _draw_line(axes: Axes, line: Series) -> None:
         axes.plot(xs, ys, color=colour, linewidth=1.3, linestyle=_line(_DOTTED), marker=marker, markersize=5)
     else:
         marker = "o" if len(xs) <= _MOST_MARKED else None
-        axes.plot(xs, ys, color=colour, linewidth=2, linestyle=_line(_dash(line)), marker=marker, markersize=4)
+        (drawn,) = axes.plot(
+            xs, ys, color=colour, linewidth=2, linestyle=_line(_dash(line)), marker=marker, markersize=4
+        )
+        drawn.set_clip_on(False)  # the marks at the ends are whole
 
 
 def _dress(axes: Axes, plot: Plot, kind: Kind) -> None:

@@ -54,8 +54,7 @@ th.n, td.n { text-align: right; padding: 6px 0 6px 12px; }
 .heat th[scope=row] { text-align: left; padding-left: 0; font-weight: 500; color: var(--ink); white-space: nowrap; }
 .heat thead tr:first-child th { border-bottom: 1px solid var(--line); color: var(--ink); }
 .heat tbody td { min-width: 46px; border-radius: 4px;
-  background: color-mix(in srgb, var(--series-1) var(--share, 0%), var(--bg)); }
-.heat td.high { color: var(--bg); }
+  background: color-mix(in srgb, var(--series-1) calc(var(--share, 0%) * .55), var(--bg)); }
 .heat thead td { background: none; }
 .stage { display: grid; grid-template-columns: 250px 1fr; gap: 2px 16px; align-items: center; padding: 5px 0;
   border-bottom: 1px solid var(--line); }
