@@ -39,7 +39,8 @@ def pretrain(folder: Path, name: str, experiment: str) -> Path:
         for step in range(1, 13):
             tokens = step * 10_000
             accuracy = 0.5 + 0.02 * step
-            scores = {"zero_shot/piqa/accuracy": accuracy, "zero_shot/piqa/accuracy_stderr": 0.02}
+            scores = {"zero_shot/piqa/0-shot/accuracy": accuracy, "zero_shot/piqa/0-shot/accuracy_stderr": 0.02}
+            scores |= {"zero_shot/piqa/0-shot/accuracy_char": 0.4, "zero_shot/piqa/0-shot/accuracy_char_stderr": 0.02}
             tracker.log({"train/loss": loss(parameters, tokens) + 0.1, **scores}, step, tokens)
             tracker.log({"val/loss": loss(parameters, tokens), "perf/tokens_per_s": 1000.0}, step, tokens + 1)
     return folder / name

@@ -34,8 +34,13 @@ FILES = {"evaluate": (RESULT,), EXPERIMENT: (SETTINGS, CHILDREN)}
 
 
 def is_curve(metric: str) -> bool:
-    """Whether the history of a metric is shown, and not only its last value."""
-    return metric in CURVES or metric.startswith(ZERO_SHOT)
+    """Whether the history of a metric is shown, and not only its last value.
+
+    Of a score taken during pretraining, the other normalisations of its accuracy are left out.
+    """
+    last = metric.rpartition("/")[2]
+    other = last.startswith("accuracy_") and last != "accuracy_stderr"
+    return metric in CURVES or (metric.startswith(ZERO_SHOT) and not other)
 
 
 def files_in(folder: Path, stage: str) -> dict[str, str]:

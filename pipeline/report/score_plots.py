@@ -29,7 +29,7 @@ def _plot(
 def size_plots(scored: Mapping[str, Scored], runs: Sequence[RunView], everything: Sequence[RunView]) -> list[Plot]:
     """Score against parameters (GPT-3, figure 1.3): a line for each number of solved examples; published ones dotted.
 
-    Of each score that models of two or more sizes have.
+    Of each score that models of two or more sizes have; of several runs of one size the first counts.
 
     Args:
         scored: by run id.

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import orjson
 import pytest
 import report_folders
 from report_runs import comparison
@@ -94,7 +95,7 @@ def test_curves_over_examples_have_the_mean_and_the_range_of_the_seeds(analysis:
 
 
 def test_a_pretraining_run_s_own_scores_are_drawn_with_their_errors(analysis: Analysis) -> None:
-    found = plot(analysis, "Scores over pretraining", "piqa: accuracy")
+    found = plot(analysis, "Scores over pretraining", "piqa 0-shot: accuracy")
     assert [line.label for line in found.series] == ["tiny", "small", "medium"]
     assert found.series[0].points[0] == (10_000, 0.52)
     assert found.series[0].band[0] == (pytest.approx(0.52 - 0.0392), pytest.approx(0.52 + 0.0392))
@@ -171,3 +172,19 @@ def test_a_damaged_file_and_a_folder_without_a_run_are_named(folder: Path, tmp_p
         (tmp_path / name / file).write_text('{"suite": {"scores": [{}]}}')
         with pytest.raises(CorruptFile, match=message):
             analyse(load_folders([str(tmp_path / name)]))
+
+
+def test_evaluations_of_all_checkpoints_are_drawn_beside_the_run_s_own_scores(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "suite-tiny", tmp_path / "curve")
+    shutil.copytree(folder / "tiny", tmp_path / "tiny")
+    scores, _ = report_folders.suite("tiny")
+    points = [
+        {"step": step, "tokens": 10_000 * step, "scores": [score.as_data() for score in scores]} for step in (1, 2, 3)
+    ]
+    (tmp_path / "curve" / "result.json").write_bytes(orjson.dumps({"curve": points}))
+    found = analyse(load_folders([str(tmp_path)]))
+    both = plot(found, "Scores over pretraining", "piqa 0-shot: accuracy")
+    assert [line.label for line in both.series] == ["suite-tiny", "tiny"]
+    assert [x for x, _ in both.series[0].points] == [10_000, 20_000, 30_000]
+    assert [one.label for one in both.references] == ["chance"]
+    assert both.series[0].colour != both.series[1].colour
