@@ -15,7 +15,7 @@ from pipeline.report.runs import Comparison, model_run, parameters_of
 from pipeline.report.sections import Analysis
 from pipeline.report.table import Table, differing
 
-_ABOUT = ("run_id", "run", "stage", "status", "started", "model", "parameters", "tokens", "training_flops")
+_ABOUT = ("run_id", "run", "stage", "status", "started", "model", "parameters", "consumed", "training_flops")
 
 
 def write(page: Path, analysis: Analysis, now: datetime | None = None) -> list[Path]:
@@ -53,7 +53,8 @@ def markdown_table(table: Table) -> str:
 def to_csv(analysis: Analysis) -> str:
     """A line for each run: what it is, the settings in which runs of its kind differ, the last value of each metric.
 
-    Shares are shares, losses are in nats, times in seconds; nothing is rounded.
+    Shares are shares, losses are in nats, times in seconds; nothing is rounded. `consumed` counts tokens, of
+    fine-tuning examples.
     """
     comparison = analysis.comparison
     kinds = [comparison.pretrain, comparison.finetune, comparison.evaluate]

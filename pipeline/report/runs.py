@@ -163,7 +163,7 @@ def sort_runs(uri: str, experiment: str, runs: Sequence[RunView]) -> Comparison:
     experiments = {run.uid for run in runs if run.stage == EXPERIMENT}
     runs = [run for run in runs if run.tags.get(PARENT_TAG) not in experiments]
     data: dict[str, dict[str, RunView]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.start_ms):
         if run.stage.startswith(PREFIX):
             data.setdefault(run.tags.get(ROOT_TAG, ""), {})[run.stage] = run
     ordered = {
