@@ -127,7 +127,7 @@ def _tracker(config: EvaluateConfig, run: RunFolder, model: LoadedModel) -> Trac
     info = RunInfo(
         name=config.run.name,
         stage="evaluate",
-        params=params_of(config),
+        params={**params_of(config), "model.parameters": sum(one.numel() for one in model.model.parameters())},
         tags={
             **environment_tags(),
             **upstream_tags(model.lineage),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.report.origins import Edges, edges
-from pipeline.report.query import RunView, is_inner
+from pipeline.report.runs import RunView, is_inner
 from pipeline.report.table import short
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG
@@ -86,7 +86,7 @@ def _arrange(layers: list[list[_Spot]]) -> float:
 
 
 def svg(runs: Sequence[RunView]) -> str:
-    """The graph, origins at the top; empty for no runs."""
+    """The graph, origins at the top, each run a link to where the page tells of it; empty for no runs."""
     if not runs:
         return ""
     layers = _layers([run for run in runs if not is_inner(run)], edges(runs))
@@ -122,8 +122,9 @@ def _box(spot: _Spot, run: RunView) -> str:
     label = f"run {short(run.run_id)}" + (f" · digest {short(digest)}" if digest else "")
     tip = f"{run.stage}: {run.name}\nrun {run.run_id}" + (f"\ndigest {digest}" if digest else "")
     return (
+        f'<a href="#run-{html.escape(run.run_id, quote=True)}">'
         f'<g class="node {html.escape(kind, quote=True)}"><title>{html.escape(tip)}</title>'
         f'<rect x="{left:.1f}" y="{spot.y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>'
         f'<text class="name" x="{left + 10:.1f}" y="{spot.y + 19}">{html.escape(name)}</text>'
-        f'<text class="id" x="{left + 10:.1f}" y="{spot.y + 36}">{html.escape(label)}</text></g>'
+        f'<text class="id" x="{left + 10:.1f}" y="{spot.y + 36}">{html.escape(label)}</text></g></a>'
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.report.query import RunView, is_inner
+from pipeline.report.runs import RunView, is_inner
 from pipeline.tracking.lineage import MADE_TAGS, run_id_tag, upstream_of
 
 Edges = Mapping[str, set[str]]

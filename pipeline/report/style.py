@@ -13,9 +13,12 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 980px; margin: 0 auto; padding: 28px 20px 60px; }
+main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 1.7rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 0 0 10px; }
+h2 { font-size: 1.15rem; margin: 0 0 10px; overflow-wrap: anywhere; }
+h3 { font-size: .95rem; margin: 16px 0 4px; }
+a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: 2px; }
+nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-top: 14px; font-size: .88rem; }
 .sub { color: var(--muted); margin: 2px 0 12px; font-size: .88rem; overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
   margin-top: 18px; }
@@ -27,16 +30,32 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 figure { margin: 0 0 12px; }
 figcaption { font-weight: 600; font-size: .92rem; margin-bottom: 4px; }
 .plot svg { display: block; width: 100%; height: auto; font-family: inherit; }
+.plot .legend { margin: 0 0 4px; padding: 0; list-style: none; display: flex; flex-wrap: wrap; gap: 0 14px;
+  font-size: .8rem; line-height: 1.45; }
+.plot .legend li { display: flex; align-items: center; overflow-wrap: anywhere; }
+.plot .legend svg { width: 24px; height: 10px; margin-right: 6px; flex: none; }
+.legend path { fill: none; stroke-width: 2; }
+figure .sub { font-size: .8rem; margin: 4px 0 0; }
 .narrow { display: none; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; }
 .pair .plot.wide { display: none; }
 .pair .plot.narrow { display: block; }
 .scroll { overflow-x: auto; }
+.tall { max-height: 34rem; overflow-y: auto; border-bottom: 1px solid var(--line); }
+.tall thead th { position: sticky; top: 0; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; color: var(--muted); vertical-align: bottom; }
+th { text-align: left; white-space: nowrap; font-weight: 600; color: var(--muted); vertical-align: bottom; }
 th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); }
 td { white-space: nowrap; }
 th.n, td.n { text-align: right; padding: 6px 0 6px 12px; }
+:target { background: color-mix(in srgb, var(--accent) 14%, transparent); }
+.heat { width: auto; border-spacing: 2px; border-collapse: separate; }
+.heat th, .heat td { border: 0; padding: 5px 8px; text-align: center; }
+.heat th[scope=row] { text-align: left; padding-left: 0; font-weight: 500; color: var(--ink); white-space: nowrap; }
+.heat thead tr:first-child th { border-bottom: 1px solid var(--line); color: var(--ink); }
+.heat tbody td { min-width: 46px; border-radius: 4px;
+  background: color-mix(in srgb, var(--series-1) calc(var(--share, 0%) * .55), var(--bg)); }
+.heat thead td { background: none; }
 .stage { display: grid; grid-template-columns: 250px 1fr; gap: 2px 16px; align-items: center; padding: 5px 0;
   border-bottom: 1px solid var(--line); }
 .what { display: flex; flex-direction: column; line-height: 1.3; }
@@ -60,6 +79,7 @@ th.n, td.n { text-align: right; padding: 6px 0 6px 12px; }
 .lineage .pretrain rect { stroke: var(--series-2); }
 .lineage .finetune rect { stroke: var(--series-3); }
 .lineage .evaluate rect { stroke: var(--series-4); }
+.lineage a:hover rect, .lineage a:focus rect { stroke-width: 2.6; }
 .lineage text { fill: var(--ink); font-size: 13px; }
 .lineage .name { font-weight: 600; }
 .lineage .id { fill: var(--muted); font-size: 10.5px; font-family: ui-monospace, "Liberation Mono", monospace; }
@@ -75,5 +95,5 @@ th.n, td.n { text-align: right; padding: 6px 0 6px 12px; }
   .stage { grid-template-columns: 1fr; }
   .stage ul { grid-column: 1; }
 }
-@media print { section { break-inside: avoid; } }
+@media print { section { break-inside: avoid; } .tall { max-height: none; } }
 """

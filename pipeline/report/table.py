@@ -11,13 +11,22 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from pipeline.report.origins import ancestors, edges
-from pipeline.report.query import BEST, Comparison, RunView, is_inner
+from pipeline.report.runs import BEST, RunView, is_inner, model_run
 from pipeline.tracking.data_runs import PREFIX
 from pipeline.tracking.lineage import DIGEST_TAG, MADE_TAGS, run_id_tag, upstream_of
 
 NONE = "-"
 _MOST_PARAMS = 6
-_NOT_A_SETTING = ("run.name", "run.dir", "tracking.", "checkpoint.", "data.unigram", "train.log_every")
+_NOT_A_SETTING = (
+    "model.parameters",
+    "model.flops_per_token",
+    "run.name",
+    "run.dir",
+    "tracking.",
+    "checkpoint.",
+    "data.unigram",
+    "train.log_every",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Table:
         rows: cells.
         note: a remark below.
         left: how many columns from the left hold text; the others are numbers.
+        runs: the run of each row, where a row is about one; its name stands in the first column.
     """
 
     title: str
@@ -37,6 +47,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     left: int = 1
+    runs: Sequence[RunView] = ()
 
 
 SHARES = ("accuracy", "f1")
@@ -88,7 +99,15 @@ def data_table(root: str, stages: Sequence[RunView]) -> Table:
 def pretrain_table(runs: Sequence[RunView]) -> Table:
     """Pretraining runs with the settings in which they differ."""
     keys = differing(runs)
-    columns = ["run", *keys[:_MOST_PARAMS], "tokens", "train loss (nats)", "val loss (nats)", "val perplexity"]
+    columns = [
+        "run",
+        "parameters",
+        *keys[:_MOST_PARAMS],
+        "tokens",
+        "train loss (nats)",
+        "val loss (nats)",
+        "val perplexity",
+    ]
     columns += ["val bits/byte", "tokens/s", *_state_column(runs), "run id"]
     rows = []
     for run in runs:
@@ -97,6 +116,7 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
         rows.append(
             [
                 run.name,
+                number(run.parameters),
                 *(run.params.get(key, NONE) for key in keys[:_MOST_PARAMS]),
                 number(run.tokens),
                 number(run.metrics.get("train/loss"), 3),
@@ -112,7 +132,7 @@ def pretrain_table(runs: Sequence[RunView]) -> Table:
     note = f"Unigram entropy of the validation tokens: {', '.join(notes)} nats per token." if notes else ""
     if len(keys) > _MOST_PARAMS:
         note += f" Further settings differ: {', '.join(keys[_MOST_PARAMS:])}."
-    return Table("Pretraining", columns, rows, note.strip())
+    return Table("Pretraining", columns, rows, note.strip(), runs=runs)
 
 
 def finetune_table(runs: Sequence[RunView]) -> Table:
@@ -137,7 +157,7 @@ def finetune_table(runs: Sequence[RunView]) -> Table:
                 short(run.run_id),
             ]
         )
-    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=4)
+    return Table("Fine-tuning", [*columns, *_state_column(runs), "run id"], rows, left=4, runs=runs)
 
 
 def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Table:
@@ -161,8 +181,11 @@ def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Ta
                 short(run.run_id),
             ]
         )
-    note = "Perplexity of held-out text; ± is one standard error."
-    return Table("Evaluation", [*columns, *_state_column(runs), "run id"], rows, note, left=2)
+    columns += [*_state_column(runs), "run id"]
+    filled = [i for i, name in enumerate(columns) if name in ("run", "model") or any(row[i] != NONE for row in rows)]
+    note = "Perplexity of held-out text; ± is one standard error." if len(filled) > 3 else ""
+    columns, rows = [columns[i] for i in filled], [[row[i] for i in filled] for row in rows]
+    return Table("Evaluation", columns, rows, note, left=2, runs=runs)
 
 
 def experiment_table(run: RunView) -> Table:
@@ -210,22 +233,12 @@ def _made(run: RunView, before: str = "") -> str:
 
 
 def model_of(run: RunView, everything: Sequence[RunView]) -> str:
-    """Name of the run whose model an evaluation or fine-tuning run used."""
-    for stage in ("finetune", "pretrain"):
-        digest, run_id = upstream_of(run.tags).get(stage), run.tags.get(run_id_tag(stage))
-        if digest or run_id:
-            makers = [o for o in everything if o.run_id == run_id or (digest and o.tags.get(DIGEST_TAG) == digest)]
-            return makers[-1].name if makers else short(digest or run_id or "")
-    return NONE
-
-
-def tables(comparison: Comparison) -> list[Table]:
-    """Every table that has rows."""
-    found = [data_table(root, stages) for root, stages in comparison.data.items()]
-    found += [pretrain_table(comparison.pretrain), finetune_table(comparison.finetune)]
-    found += [experiment_table(run) for run in comparison.experiments]
-    found += [evaluate_table(comparison.evaluate, comparison.runs), lineage_table(comparison.runs)]
-    return [table for table in found if table.rows]
+    """Name of the run whose model an evaluation or fine-tuning run used, or the start of that model's digest."""
+    maker = model_run(run, everything)
+    if maker is not None:
+        return maker.name
+    above = upstream_of(run.tags)
+    return next((short(above[stage]) for stage in ("finetune", "pretrain", "imported") if stage in above), NONE)
 
 
 def _state_column(runs: Sequence[RunView]) -> list[str]:

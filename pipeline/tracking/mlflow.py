@@ -33,11 +33,25 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 UID_TAG = "run_uid"
+FOLDER_TAG = "run_folder"
+"""Tag with the absolute path of the run folder."""
 STEP_METRIC = "progress/optimizer_step"
 _PARENT_RUN = "mlflow.parentRunId"  # by which MLflow's pages nest runs
 EVALUATION = "evaluate"
 """The stage whose scores are also those of the model that it was made from."""
 _BATCH_OTHERS = 100  # params or tags: the REST API's limit for one log_batch
+_NO_PARAMS = (
+    "run.dir",
+    "tracking.",
+    "checkpoint.",
+    "health.",
+    "log.",
+    "parallel.timeout_minutes",
+    "profile",
+    "samples",
+)
+"""Settings that decide how a run is kept and watched and nothing of what comes out; they stay in `config.yaml`."""
+_UNSET = ("None", "[]", "{}")
 _PARAM_CHARS, _TAG_CHARS, _DIGEST_CHARS = 6000, 5000, 32
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
 
@@ -171,8 +185,9 @@ class Mirror:
     def _describe(self, client: MlflowClient, bound: _Bound, record: RunRecord) -> None:
         from mlflow.entities import Param, RunTag
 
-        params = {metric_key(k): v[:_PARAM_CHARS] for k, v in record.params.items()}
+        params = {metric_key(k): v[:_PARAM_CHARS] for k, v in record.params.items() if _matters(k, v)}
         tags = {metric_key(k): v[:_TAG_CHARS] for k, v in record.tags.items()}
+        tags[FOLDER_TAG] = str(self._dir.absolute())[:_TAG_CHARS]
         # MLflow's params never change; a resume with another setting shows as a tag.
         tags.update({metric_key(f"changed.{k}"): v for k, v in params.items() if bound.params.get(k, v) != v})
         tags.update(self._upstream(client, bound, tags))
@@ -297,6 +312,11 @@ class Mirror:
         }
         if everything.get(shown(self._uri)) != entry:
             store.write_json(str(self._dir / MLFLOW_FILE), {**everything, shown(self._uri): entry})
+
+
+def _matters(name: str, value: str) -> bool:
+    """Whether a setting is shown in MLflow: given, and part of what the result depends on."""
+    return value not in _UNSET and not name.startswith(_NO_PARAMS)
 
 
 def _read_acknowledged(run_dir: Path) -> dict[str, Any]:

@@ -188,6 +188,7 @@ class Trainer:
                 self._go_back(reason)
         with self._watchdog.phase("the last checkpoint"):
             self._checkpointer.wait()
+        self._list_checkpoints()
         # Without a step there is no validation yet: the checkpoint was the last step's.
         return self._final if self._final is not None else self._validate(log=False)
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from pipeline.report.query import Comparison, RunView, sort_runs
+from pipeline.report.runs import Comparison, RunView, sort_runs
 
 ROOT = "/chain/data"
 

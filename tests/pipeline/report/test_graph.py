@@ -6,7 +6,7 @@ from report_runs import chains
 
 from pipeline.report import graph
 from pipeline.report.origins import edges
-from pipeline.report.query import RunView
+from pipeline.report.runs import RunView
 
 
 @given(chains())

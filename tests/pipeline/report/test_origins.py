@@ -2,7 +2,7 @@ from hypothesis import given
 from report_runs import all_runs, chains
 
 from pipeline.report.origins import Edges, edges
-from pipeline.report.query import RunView
+from pipeline.report.runs import RunView
 
 
 def test_edges_follow_digests_and_leave_out_what_a_longer_path_says() -> None:

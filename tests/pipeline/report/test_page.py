@@ -7,19 +7,22 @@ import pytest
 from report_runs import all_runs, comparison, evaluate_run, finetune_run, pretrain_run
 
 from pipeline.report import page
-from pipeline.report.query import RunView
+from pipeline.report.files import write
+from pipeline.report.runs import RunView
+from pipeline.report.sections import analyse
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 VOID = {"meta", "link", "br", "use", "path", "rect"}
 
 
 class Reader(HTMLParser):
-    """Checks that tags close in order, and collects text and every address."""
+    """Checks that tags close in order, and collects text, what a browser would load, and where links lead."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.addresses: list[str] = []
+        self.loaded: list[str] = []
+        self.links: list[str] = []
         self.tags: list[str] = []
         self.words: list[str] = []
         self.feed(text)
@@ -28,7 +31,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "data", "srcset")]
+        addresses = [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "data", "srcset")]
+        if tag == "a":
+            self.links += addresses
+        elif tag != "use":  # those are marks within a plot
+            self.loaded += addresses
         if tag not in VOID:
             self.open.append(tag)
 
@@ -46,9 +53,10 @@ class Reader(HTMLParser):
 
 
 def test_the_page_holds_everything_itself() -> None:
-    text = page.render(comparison(), NOW)
+    text = page.render(analyse(comparison()), NOW, Path())
     reader = Reader(text)
-    assert all(address.startswith(("#", "data:")) for address in reader.addresses)
+    assert all(address.startswith("data:") for address in reader.loaded)
+    assert all(address.startswith("#") for address in reader.links)  # nothing is known of where these runs lie
     assert "script" not in reader.tags
     assert not re.findall(r"@import|url\((?!#)", text)
     words = " ".join(reader.words)
@@ -63,7 +71,7 @@ def test_the_page_holds_everything_itself() -> None:
 
 def test_names_are_shown_and_not_interpreted() -> None:
     evil = RunView("x", "<script>alert(1)</script>", "pretrain", params={"a": "<b>"}, curves={"val/loss": [(1, 2.0)]})
-    reader = Reader(page.render(comparison([evil]), NOW))
+    reader = Reader(page.render(analyse(comparison([evil])), NOW, Path()))
     assert "script" not in reader.tags
     assert "<script>alert(1)</script>" in reader.words
 
@@ -80,10 +88,20 @@ def test_names_are_shown_and_not_interpreted() -> None:
     ],
 )
 def test_few_runs_make_a_shorter_page(runs: list[RunView]) -> None:
-    reader = Reader(page.render(comparison(runs), NOW))
+    reader = Reader(page.render(analyse(comparison(runs)), NOW, Path()))
     assert ("No runs" in reader.words) is (not runs)
 
 
-def test_the_page_is_written_whole(tmp_path: Path) -> None:
-    page.write(str(tmp_path / "new" / "report.html"), comparison([]), NOW)
-    assert (tmp_path / "new" / "report.html").read_text().endswith("</html>\n")
+def test_page_markdown_and_csv_are_written_side_by_side(tmp_path: Path) -> None:
+    written = write(tmp_path / "new" / "report.html", analyse(comparison()), NOW)
+    assert [path.name for path in written] == ["report.html", "report.md", "report.csv"]
+    assert written[0].read_text().endswith("</html>\n")
+
+
+def test_a_run_is_a_link_to_its_page_or_its_folder(tmp_path: Path) -> None:
+    on_server = RunView("a", "a", "pretrain", url="http://tracking:5000/#/experiments/1/runs/a", folder="/elsewhere")
+    on_disk = RunView("b", "b", "pretrain", folder=str(tmp_path / "runs" / "b c"))
+    assert page.address(on_server, tmp_path) == on_server.url
+    assert page.address(on_disk, tmp_path / "reports") == "../runs/b%20c/"
+    links = Reader(page.render(analyse(comparison([on_server, on_disk])), NOW, tmp_path / "reports")).links
+    assert {on_server.url, "../runs/b%20c/", "#run-a", "#run-b"} <= set(links)

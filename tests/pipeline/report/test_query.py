@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import report_folders
 from report_runs import comparison, data_run
 
 from data_prep.errors import UserError
@@ -26,6 +27,26 @@ def test_a_tracked_run_is_read_back(tmp_path: Path, mlflow_store: str) -> None:
     assert (run.tokens_per_second, run.unigram_entropy) == (2000.0, 6.5)
     assert run.params["optimizer.lr"] == "0.001"
     assert (found.data, found.finetune, found.evaluate) == ({}, [], [])
+    assert (run.folder, run.url) == (str(tmp_path), "")
+
+
+def test_runs_are_picked_by_name_or_id_and_files_come_from_the_store_where_the_folder_is_gone(
+    tmp_path: Path, mlflow_store: str
+) -> None:
+    report_folders.write_all(tmp_path / "runs", "picked")
+    for name in ("tiny", "suite-tiny", "layers"):
+        sync(tmp_path / "runs" / name, mlflow_store)
+    (tmp_path / "runs").rename(tmp_path / "gone")
+    everything = load(mlflow_store, "picked")
+    assert [run.name for run in everything.pretrain] == ["tiny"]
+    (suite,) = everything.evaluate
+    assert (suite.folder, list(suite.files)) == ("", ["result.json"])
+    assert set(everything.experiments[0].files) == {"experiment.yaml", "children.csv"}
+    picked = load(mlflow_store, "picked", ["layers", suite.run_id[:8]])
+    assert [run.name for run in (*picked.evaluate, *picked.experiments)] == ["suite-tiny", "layers"]
+    assert picked.pretrain == []
+    with pytest.raises(UserError, match="no run has the name or id 'typo'"):
+        load(mlflow_store, "picked", ["typo"])
 
 
 def test_of_a_data_stage_done_twice_the_newest_counts() -> None:

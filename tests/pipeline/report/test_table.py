@@ -6,7 +6,8 @@ from report_runs import all_runs, comparison, data_run, finetune_run, pretrain_r
 from rich.console import Console
 
 from pipeline.report import table
-from pipeline.report.query import RunView
+from pipeline.report.runs import RunView
+from pipeline.report.sections import analyse
 
 
 def rows(found: table.Table) -> list[dict[str, str]]:
@@ -92,14 +93,14 @@ def test_lineage_says_each_origin_once_where_it_came_in() -> None:
 
 @pytest.mark.parametrize("runs", [[], [data_run("links", 0, (0, 0), {})], [RunView("x", "bare", "evaluate")]])
 def test_few_runs_or_bare_ones_make_fewer_tables(runs: list[RunView]) -> None:
-    found = table.tables(comparison(runs))
+    found = analyse(comparison(runs)).tables
     assert len(found) == (2 if runs else 0)
     for one in found:
         assert all(len(row) == len(one.columns) for row in one.rows)
 
 
 def test_plain_text_is_aligned_and_a_terminal_gets_every_cell() -> None:
-    for found in table.tables(comparison(all_runs())):
+    for found in analyse(comparison(all_runs())).tables:
         lines = table.plain(found).splitlines()[1 : 2 + len(found.rows)]
         start = lines[0].index(found.columns[1].split()[0])
         if found.left > 1:
@@ -113,6 +114,7 @@ def test_an_experiment_stands_for_its_runs() -> None:
     where = "from scratch/all/test/accuracy"
     parent = RunView(
         run_id="id-parent",
+        uid="parent",
         name="label-budget",
         stage="experiment",
         tags={"seeds": "1, 2, 3", "title": "IMDB"},
@@ -132,4 +134,4 @@ def test_an_experiment_stands_for_its_runs() -> None:
             "largest": "80.0 %",
         },
     ]
-    assert "Experiment label-budget: IMDB" in [one.title for one in table.tables(found)]
+    assert "Experiment label-budget: IMDB" in [one.title for one in analyse(found).tables]

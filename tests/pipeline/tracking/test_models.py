@@ -12,6 +12,7 @@ from pipeline.tracking import RunInfo, Tracker
 from pipeline.tracking.connection import connect
 from pipeline.tracking.lineage import run_id_tag, upstream_tags
 from pipeline.tracking.mlflow import Mirror, sync
+from pipeline.tracking.runfolder import RunRecord
 
 INFO = RunInfo("gpt2-1.5b", "pretrain", {"model.n_layer": 2, "optimizer.lr": 1e-3}, {"config_sha": "c" * 64})
 
@@ -149,3 +150,8 @@ def test_a_later_stage_is_linked_to_the_checkpoint_that_it_used(
     # Scores of an evaluation belong to the model, those of what was made from it do not.
     scores = {m.key for m in model.metrics} - {"train/loss", "val/loss"}
     assert scores == {"evaluate/score", "progress/optimizer_step"}
+
+
+def test_the_last_checkpoint_of_a_pretraining_run_is_listed(pretrained: Path) -> None:
+    record = RunRecord.load(pretrained.parents[1])
+    assert (record.checkpoints[-1].step, record.checkpoints[-1].digest) == (40, record.tags["digest"])
