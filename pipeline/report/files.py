@@ -84,7 +84,7 @@ def _lines(comparison: Comparison, settings: Sequence[str]) -> Iterator[dict[str
 
 def differences_csv(found: Sequence[Difference]) -> str:
     """A line for each task of two runs."""
-    columns = ["run", "baseline", "task", "variant", "difference", "low", "high", "stderr", "p_value", "p_adjusted"]
+    columns = ["run", "baseline", "task", "variant", "of", "difference", "low", "high", "stderr", "p_value"]
     lines = [
         {
             **one.found,
@@ -96,7 +96,7 @@ def differences_csv(found: Sequence[Difference]) -> str:
         }
         for one in found
     ]
-    return _csv([*columns, "test", "n", "better", "worse", "not_compared"], lines)
+    return _csv([*columns, "p_adjusted", "test", "n", "better", "worse", "not_compared"], lines)
 
 
 def _csv(columns: Sequence[str], lines: Sequence[dict[str, object]]) -> str:

@@ -50,6 +50,8 @@ class Difference:
 def differences(scored: Mapping[str, Scored], runs: Sequence[RunView]) -> list[Difference]:
     """Every run against the first, of those whose examples lie on this machine; the surest differences first.
 
+    What the first has not scored is left out.
+
     Args:
         scored: by run id.
         runs: evaluation runs; the first with examples is the baseline.
@@ -61,6 +63,7 @@ def differences(scored: Mapping[str, Scored], runs: Sequence[RunView]) -> list[D
         _difference(run, present[0], row)
         for run in present[1:]
         for row in compare(run.folder, scored[run.run_id].suite, present[0].folder)
+        if row["task"] in scored[present[0].run_id].suite["sets"]
     ]
     tests = [number for number, one in enumerate(found) if one.compared]
     if tests:
@@ -86,14 +89,15 @@ def paired_table(found: Sequence[Difference]) -> Table:
     for one in found:
         name = [one.run.name, one.task, one.variant or NONE]
         if not one.compared:
-            rows.append([*name, *[NONE] * 6, one.found["not_compared"]])
+            rows.append([*name, *[NONE] * 7, one.found["not_compared"]])
             continue
-        row, share = one.found, one.found["test"].startswith("McNemar")
+        row, share = one.found, one.found["of"] == "accuracy"
         unit, digits = (100, 1) if share else (1, 4)
         figures = [f"{unit * value:+.{digits}f}" for value in (one.low, one.high)]
         rows.append(
             [
                 *name,
+                row["of"],
                 f"{unit * row['difference']:+.{digits}f}{' points' if share else ''}",
                 f"{figures[0]} to {figures[1]}" if math.isfinite(one.low) else NONE,
                 *(p_value(value) for value in (row["p_value"], one.adjusted)),
@@ -103,12 +107,14 @@ def paired_table(found: Sequence[Difference]) -> Table:
             ]
         )
     baseline = found[0].baseline.name if found else ""
-    columns = ["run", "task", "variant", "difference", "95 % interval", "p", "p adjusted", "better / worse", "examples"]
+    columns = ["run", "task", "variant", "of", "difference", "95 % interval", "p", "p adjusted"]
     note = (
-        f"Each run minus {baseline}, on the same examples: right answers in percentage points, other values (log "
-        "probabilities) in their own unit. p adjusted: for all rows together (Benjamini-Hochberg)."
+        f"Each run minus {baseline}, on the same examples: accuracy in percentage points, other values in "
+        "their own unit. p adjusted: for all rows together (Benjamini-Hochberg)."
     )
-    return Table(f"Paired differences from {baseline}", [*columns, "test"], rows, note, left=3)
+    return Table(
+        f"Paired differences from {baseline}", [*columns, "better / worse", "examples", "test"], rows, note, left=4
+    )
 
 
 def p_value(value: float) -> str:

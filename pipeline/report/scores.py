@@ -12,7 +12,7 @@ import orjson
 from data_prep.errors import CorruptFile
 from pipeline.config.evaluate_suite import Reference
 from pipeline.evaluate.statistics import Estimate
-from pipeline.evaluate.suite.scores import PERCENT, Score
+from pipeline.evaluate.suite.scores import SHARES, Score
 from pipeline.report.runs import RunView
 from pipeline.runs import RESULT
 
@@ -70,7 +70,7 @@ def _score(data: Mapping[str, Any]) -> Score:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share, shown in percent."""
-    return metric.startswith(PERCENT)
+    return metric.startswith(SHARES)
 
 
 def shots(score: Score) -> int | None:

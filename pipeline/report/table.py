@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,7 @@ class Table:
     runs: Sequence[RunView] = ()
 
 
+MAJORITY = "majority"
 SHARES = ("accuracy", "f1")
 """Metrics that are shares of something; the others are correlations."""
 
@@ -191,20 +193,24 @@ def evaluate_table(runs: Sequence[RunView], everything: Sequence[RunView]) -> Ta
 def experiment_table(run: RunView) -> Table:
     """An experiment's medians and ranges over its seeds, as its parent run holds them."""
     rows = []
-    for key, median in sorted(run.metrics.items()):
+    for key in sorted(run.metrics, key=_with_numbers):
         where, _, kind = key.rpartition("/")
-        if kind != "median":
+        above, _, metric = where.rpartition("/")
+        if kind != "median" or metric == MAJORITY:
             continue
-        arm, _, metric = where.partition("/test/") if "/test/" in where else where.rpartition("/")
-        shares = [run.metrics.get(f"{where}/{end}") for end in ("min", "max")]
-        values = [median, *shares]
-        if metric in (*SHARES, "majority"):
-            rows.append([arm, metric, *map(percent, values)])
-        else:
-            rows.append([arm, metric, *(number(value, 3) for value in values)])
-    columns = ["arm", "metric", "median", "smallest", "largest"]
+        form = percent if metric in SHARES else partial(number, digits=3)
+        values = [run.metrics.get(f"{where}/{end}") for end in ("median", "min", "max")]
+        majority = run.metrics.get(f"{above}/{MAJORITY}/median") if metric == "accuracy" else None
+        rows.append([above.removesuffix("/test"), metric, *map(form, values), percent(majority)])
+    columns = ["arm", "metric", "median", "smallest", "largest", "most frequent label"]
     note = f"Seeds {run.tags.get('seeds', '')}. The runs themselves lie below run {short(run.run_id)}."
     return Table(f"Experiment {run.name}: {run.tags.get('title', '')}", columns, rows, note, left=2)
+
+
+def _with_numbers(key: str) -> list[tuple[float, str]]:
+    """To sort by, with the numbers in it by their size."""
+    parts = re.split(r"(\d[\d,.]*)", key)
+    return [(float(part.replace(",", "").rstrip(".")), "") if part[:1].isdigit() else (-1, part) for part in parts]
 
 
 def lineage_table(runs: Sequence[RunView]) -> Table:

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.config.evaluate_suite import Reference
 from pipeline.evaluate.statistics import Estimate
 
+SHARES = ("accuracy", "exact", "squad", "rouge")
+"""What the names of metrics begin with that are shares, shown in percent."""
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_./-]+")
 
 

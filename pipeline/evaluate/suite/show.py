@@ -8,9 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.evaluate.suite.scores import Score
+from pipeline.evaluate.suite.scores import SHARES, Score
 
-_SHARES = ("accuracy", "exact", "squad", "rouge")
 _LEAST_WIDTH = 170
 COLUMNS = ("task", "variant", "metric", "value", "95 % interval", "n", "chance", "majority", "published")
 
@@ -50,7 +49,7 @@ def number(metric: str, value: float) -> str:
     """A value as papers print it: shares in percent, perplexities with two places."""
     if value != value:
         return "-"
-    if metric.startswith(_SHARES):
+    if metric.startswith(SHARES):
         return f"{100 * value:.2f} %"
     if metric.startswith("bits"):
         return f"{value:.4f}"

@@ -111,27 +111,28 @@ def test_plain_text_is_aligned_and_a_terminal_gets_every_cell() -> None:
 
 
 def test_an_experiment_stands_for_its_runs() -> None:
-    where = "from scratch/all/test/accuracy"
+    where = "from scratch/1,000/test"
+    accuracy = {"median": 0.75, "min": 0.7, "max": 0.8}
     parent = RunView(
         run_id="id-parent",
         uid="parent",
         name="label-budget",
         stage="experiment",
         tags={"seeds": "1, 2, 3", "title": "IMDB"},
-        metrics={f"{where}/median": 0.75, f"{where}/min": 0.7, f"{where}/max": 0.8, "TF-IDF/test/loss/median": 0.5},
+        metrics={
+            **{f"{where}/accuracy/{kind}": value for kind, value in accuracy.items()},
+            f"{where}/majority/median": 0.5,
+            "from scratch/300/test/accuracy/median": 0.6,
+            "TF-IDF/test/loss/median": 0.5,
+        },
     )
     child = dataclasses.replace(finetune_run("other", 0.75), tags={"parent_uid": "parent"})
     found = comparison([*all_runs(), parent, child])
     assert child.name not in {run.name for run in found.finetune}
     (run,) = found.experiments
-    assert rows(table.experiment_table(run)) == [
-        {"arm": "TF-IDF", "metric": "loss", "median": "0.500", "smallest": "-", "largest": "-"},
-        {
-            "arm": "from scratch/all",
-            "metric": "accuracy",
-            "median": "75.0 %",
-            "smallest": "70.0 %",
-            "largest": "80.0 %",
-        },
+    assert [tuple(row.values()) for row in rows(table.experiment_table(run))] == [
+        ("TF-IDF", "loss", "0.500", "-", "-", "-"),
+        ("from scratch/300", "accuracy", "60.0 %", "-", "-", "-"),
+        ("from scratch/1,000", "accuracy", "75.0 %", "70.0 %", "80.0 %", "50.0 %"),
     ]
     assert "Experiment label-budget: IMDB" in [one.title for one in analyse(found).tables]
