@@ -25,7 +25,7 @@ from pipeline.config.schema import FinetuneConfig
 from pipeline.finetune.metrics import measure
 from pipeline.finetune.origin import body_of
 from pipeline.finetune.predict import Predictor
-from pipeline.finetune.run import finetune
+from pipeline.finetune.run import finetune, units_of, validate_every
 from pipeline.finetune.task import Task
 from pipeline.model.hf import weights_to_hf
 from pipeline.train.selection import Selection
@@ -129,6 +129,32 @@ def test_the_last_checkpoint_where_it_is_selected(learned: tuple[FinetuneConfig,
     assert other["checkpoint"].endswith("step_00000048")
     assert other["metrics"]["best/step"] == found["metrics"]["best/step"]
     assert other["metrics"]["test/loss"] != found["metrics"]["test/loss"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "min_steps", "steps", "validations"),
+    [
+        (320, 0, 30, [10, 20, 30]),
+        (100, 0, 10, [4, 8, 10]),  # not the 9th and, behind it, the 10th
+        (100, 300, 300, [100, 200, 300]),
+        (22_500, 300, 2110, [704, 1408, 2110]),
+    ],
+)
+def test_few_labels_make_further_passes_and_as_many_validations(
+    examples: int, min_steps: int, steps: int, validations: list[int]
+) -> None:
+    config = finetune_config(
+        Path("none"),
+        Path("none"),
+        Path("none"),
+        train={"epochs": 3, "global_batch": 32, "min_steps": min_steps},
+        validation={"epochs": 1},
+    )
+    units = units_of(config, examples)
+    every = validate_every(config, units)
+    assert math.ceil(units / 32) == steps
+    assert [*range(every or 0, steps, every or 0), steps] == validations
+    assert validate_every(finetune_config(Path("none"), Path("none"), Path("none")), units) is None
 
 
 def barely(checkpoint: Path, task: Path, runs: Path, /, **changes: Any) -> FinetuneConfig:
