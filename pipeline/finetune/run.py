@@ -58,7 +58,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     splits = {name: Split(task, name, tokenizer, length) for name in task.splits}
     module = _module(config, origin, task)
     units = units_of(config, len(splits[TRAIN]))
-    for line in _announced(config, origin, task, splits, units):
+    for line in announced(config, origin, task, splits, units):
         say(line)
     job = _job(config, origin, task, splits, units)
     result = run_job(
@@ -117,7 +117,7 @@ def _module(config: FinetuneConfig, origin: Origin, task: Task) -> TaskModel:
     return module
 
 
-def _announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
+def announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
     """What people are told before the first step."""
     layers = config.init.transfer_layers
     start = f"{config.init.weights} weights" + (f" ({layers} layers)" if layers is not None else "")

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from dying import killed_in_step
+from finetuned import small_task, write_finetuned
 from harness import outcomes, ranks
 from run_folder import assert_same_run, checkpoint_weights, metrics, weights
 from small_model import finetune_config, tokenizer_bytes, write_rows, write_task
@@ -22,10 +23,11 @@ from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.pieces import state_file
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import FinetuneConfig
+from pipeline.finetune.examples import Split
 from pipeline.finetune.metrics import measure
-from pipeline.finetune.origin import body_of
+from pipeline.finetune.origin import Origin, body_of
 from pipeline.finetune.predict import Predictor
-from pipeline.finetune.run import finetune, units_of, validate_every
+from pipeline.finetune.run import announced, finetune, units_of, validate_every
 from pipeline.finetune.task import Task
 from pipeline.model.hf import weights_to_hf
 from pipeline.train.selection import Selection
@@ -155,6 +157,16 @@ def test_few_labels_make_further_passes_and_as_many_validations(
     assert math.ceil(units / 32) == steps
     assert [*range(every or 0, steps, every or 0), steps] == validations
     assert validate_every(finetune_config(Path("none"), Path("none"), Path("none")), units) is None
+
+
+def test_examples_that_are_cut_are_counted_before_the_first_step(tmp_path: Path) -> None:
+    checkpoint, _ = write_finetuned(tmp_path, "entailment", labels=("no", "yes"), sequence_length=36)
+    origin, some = Origin.open(str(checkpoint), 0.0), small_task("entailment")
+    splits = {name: Split(some, name, Tokenizer(origin.tokenizer), 36) for name in some.splits}
+    lines = announced(finetune_config(checkpoint, tmp_path, tmp_path), origin, some, splits, 48)
+    cut = int(splits["train"].encoded.cut.sum())
+    assert 0 < cut < 24
+    assert f"cut to a context of 36 tokens: train {cut} ({100 * cut / 24:.1f} %)" in lines[1]
 
 
 def barely(checkpoint: Path, task: Path, runs: Path, /, **changes: Any) -> FinetuneConfig:
