@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -25,7 +25,7 @@ def run(main: Callable[..., None]) -> None:
     """Run a command function with the exit codes of this project."""
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)(main)
-    speak = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    speak = first_rank()
     try:
         with exit_on_user_error(speak):
             app()
@@ -35,6 +35,25 @@ def run(main: Callable[..., None]) -> None:
         _leave(SystemExit(int(early.code)))
     except SystemExit as end:
         _leave(end)
+
+
+def stop(what: str, code: int) -> NoReturn:
+    """End because a command that this one ran has failed.
+
+    Args:
+        what: which one.
+        code: its exit code, that of this process too; 1 where a signal ended it.
+    """
+    print(
+        f"stopped: {what} ended with exit code {code}; run the same command again to continue from what is complete",
+        file=sys.stderr,
+    )
+    sys.exit(code if 0 < code < 128 else 1)
+
+
+def first_rank() -> bool:
+    """Whether this process is the one of a job that speaks."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def end_with(main: Callable[[], None]) -> None:

@@ -41,12 +41,7 @@ def main(chain: Chain = str(HOME / DEFAULT), overrides: command.Overrides = None
     try:
         run(settings, chain)
     except StepFailed as failed:
-        print(
-            f"stopped: {failed.title} ended with exit code {failed.code}; "
-            "run the same command again to continue from what is complete",
-            file=sys.stderr,
-        )
-        sys.exit(failed.code if 0 < failed.code < 128 else 1)
+        command.stop(failed.title, failed.code)
 
 
 if __name__ == "__main__":

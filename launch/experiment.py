@@ -41,12 +41,8 @@ def main(experiment: Experiment, overrides: command.Overrides = None, dry_run: D
     try:
         folder = run(settings, experiment)
     except ChildFailed as failed:
-        print(
-            f"{failed.tail}\nstopped: {failed.child.title} ended with exit code {failed.code} ({failed.log}); "
-            "run the same command again to continue from what is complete",
-            file=sys.stderr,
-        )
-        sys.exit(failed.code if 0 < failed.code < 128 else 1)
+        print(failed.tail, file=sys.stderr)
+        command.stop(f"{failed.child.title} ({failed.log})", failed.code)
     print((folder / "table.md").read_text())
     print(f"table, plot and one line a run: {folder}")
 

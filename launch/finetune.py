@@ -49,7 +49,8 @@ def main(
     if explore is not None:
         from pipeline.finetune.look import look
 
-        look(settings, explore, print)
+        if command.first_rank():
+            look(settings, explore, print)
         return
     if result_of(settings) is not None:
         if local_rank == 0:

@@ -65,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tally = Tally(predictor)
         where = "standard input" if args.file == "-" else args.file
         if args.file == "-":
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape", newline="")  # type: ignore[union-attr]
-        source = sys.stdin if args.file == "-" else path.open(encoding="utf-8", errors="surrogateescape", newline="")
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")  # type: ignore[union-attr]
+        source = (
+            sys.stdin if args.file == "-" else path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        )
         form: Format | None = args.format or _ENDINGS.get(path.suffix.lower())
         try:
             with source:

@@ -58,11 +58,13 @@ class FinetuneBatchConfig(BatchConfig):
 
     Attributes:
         epochs: passes over the training examples; rounded up to whole steps.
+        min_steps: optimizer steps at least, by further passes where few labels make few steps (Mosbach et al. 2021).
         length_group: so many global batches are sorted by length together, so that the examples of each are about
             equally long; the order of the batches stays random. 1 sorts within each batch, 0 not at all.
     """
 
     epochs: Annotated[float, Field(gt=0)]
+    min_steps: NotNegative = 0
     length_group: NotNegative = 8
 
 
@@ -70,7 +72,8 @@ class FinetuneValidationConfig(ValidationConfig):
     """Validation on the whole validation split.
 
     Attributes:
-        epochs: instead of `every`, passes over the training examples between validations.
+        epochs: instead of `every`, passes over the training examples between validations, rounded up to whole steps;
+            where `train.min_steps` makes more passes, as many validations as without.
         select: whose test results count: of the checkpoint with the best validation metric, which is kept as
             `checkpoints/best`, or of the last.
     """

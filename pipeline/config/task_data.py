@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -12,7 +12,10 @@ from pipeline.config.fields import Positive, Share
 Kind = Literal["classification", "entailment", "similarity", "choice"]
 """The input transformations of GPT-1 3.3 (figure 1)."""
 Target = Literal["label", "score"]
-Metric = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+LabelMetric = Literal["accuracy", "f1", "matthews"]
+ScoreMetric = Literal["pearson", "spearman"]
+Metric = Literal[LabelMetric, ScoreMetric]
+OF_LABELS, OF_SCORES = get_args(LabelMetric), get_args(ScoreMetric)
 Format = Literal["csv", "tsv", "jsonl", "parquet", "datasets", "texts"]
 TEXTS: dict[Kind, int] = {"classification": 1, "entailment": 2, "similarity": 2, "choice": 2}
 """Texts of an example; of `choice` at least so many."""
@@ -162,6 +165,15 @@ class TaskDataConfig(Settings):
             raise ValueError("a table lies below root: give root instead of path")
         if self.metrics and self.root is not None and self.table is None:
             raise ValueError("a registered task has its own metrics")
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> Self:
+        target = self.table.target if self.table is not None else "label"
+        fitting = OF_SCORES if target == "score" else OF_LABELS
+        wrong = [metric for metric in self.metrics if metric not in fitting]
+        if wrong:
+            raise ValueError(f"metrics: {wrong[0]} does not measure a {target}: choose from {', '.join(fitting)}")
         return self
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ class Child:
 
 def label_of(point: PointConfig) -> str:
     """A point as it is shown."""
-    return point.label or f"{point.at:,g}" if point.at < 1e6 else point.label or f"{point.at:,.0f}"
+    return point.label or (f"{point.at:,g}" if point.at < 1e6 else f"{point.at:,.0f}")
 
 
 def points_of(axis: AxisConfig | None) -> list[PointConfig]:

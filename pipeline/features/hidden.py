@@ -12,7 +12,7 @@ from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.features import HiddenConfig
 from pipeline.config.finetune import InitConfig
-from pipeline.config.task_data import Kind, Target
+from pipeline.config.task_data import Kind
 from pipeline.features.examples import Dense
 from pipeline.finetune.examples import Encoded
 from pipeline.finetune.heads import TaskModel
@@ -31,6 +31,11 @@ class FrozenBody:
         init: which of its weights are taken.
         seed: of what is drawn.
         settings: layer, pooling, batch size.
+
+    Attributes:
+        length: tokens of context.
+        read: texts until now; with the pooling `extract`, examples.
+        cut: those of them that were cut to the context.
 
     Raises:
         UserError: the model has not so many blocks.
@@ -53,14 +58,18 @@ class FrozenBody:
             last = max(i for i, name in enumerate(names) if _block_of(name) < settings.layer)
             names = names[: last + 1]
         self._layers, self._settings = names, settings
-        self._tokenizer, self._length = Tokenizer(origin.tokenizer, str(origin.folder)), shape.sequence_length
+        self._tokenizer, self.length = Tokenizer(origin.tokenizer, str(origin.folder)), shape.sequence_length
+        self.read = self.cut = 0
 
     def embed(self, texts: Sequence[str]) -> Dense:
         """[texts, width] float32: the pooled states of each text, read after <|endoftext|> and cut to the context.
 
         The width is d_model; within an LSTM, its units.
         """
-        ids = [one[: self._length - 1] for one in self._tokenizer.encode_batch(list(texts))]
+        whole = self._tokenizer.encode_batch(list(texts))
+        ids = [one[: self.length - 1] for one in whole]
+        self.read += len(ids)
+        self.cut += sum(len(one) >= self.length for one in whole)
         order = np.argsort([-len(one) for one in ids], kind="stable")
         found: Dense | None = None
         for start in range(0, len(order), self._settings.batch_size):
@@ -76,9 +85,11 @@ class FrozenBody:
         assert found is not None
         return found
 
-    def extract(self, examples: Sequence[Example], kind: Kind, target: Target) -> Dense:
+    def extract(self, examples: Sequence[Example], kind: Kind) -> Dense:
         """[rows, width] float32: states of the extract token of the inputs of fine-tuning, as its head reads them."""
-        encoded = Encoded([example.texts for example in examples], kind, self._tokenizer, self._length)
+        encoded = Encoded([example.texts for example in examples], kind, self._tokenizer, self.length)
+        self.read += len(encoded)
+        self.cut += int(encoded.cut.sum())
         parts: dict[int, Dense] = {}
         for numbers in batches_by_length(encoded, self._settings.batch_size):
             batch = {name: value.to(self.device) for name, value in encoded.batch(numbers).items()}

@@ -39,11 +39,13 @@ class _Extractor:
         features: examples -> [rows, features].
         lineage: what it was made from.
         facts: for the tracker, asked for when all examples are done.
+        notes: for people, then too.
     """
 
     features: Callable[[Sequence[Example]], Matrix]
     lineage: dict[str, str] = field(default_factory=dict)
     facts: Callable[[], dict[str, Any]] = dict
+    notes: Callable[[], list[str]] = list
 
 
 def features(config: FeaturesConfig, say: Say = print) -> dict[str, Any]:
@@ -100,6 +102,8 @@ def features(config: FeaturesConfig, say: Say = print) -> dict[str, Any]:
         run.write_result(config, read, {"head": chosen, "metrics": metrics})
         tracker.add_artifact("config.yaml")
         tracker.add_artifact("result.json")
+    for note in extractor.notes():
+        say(f"{config.run.name}: {note}")
     _tell(config, task, metrics, chosen, say)
     result = run.result(config, read)
     assert result is not None
@@ -125,9 +129,19 @@ def _hidden(config: FeaturesConfig, task: Task) -> _Extractor:
     origin = Origin.open(config.init.checkpoint, dropout=0.0)
     body = FrozenBody(origin, config.init, config.run.seed, config.hidden)
     lineage = dict(origin.lineage) if config.init.transfers else {}
-    if config.hidden.pooling == "extract":
-        return _Extractor(lambda examples: body.extract(examples, task.kind, task.target), lineage)
-    return _Extractor(lambda examples: example_features(task.kind, examples, body.embed), lineage)
+    whole = config.hidden.pooling == "extract"
+
+    def read(examples: Sequence[Example]) -> Matrix:
+        return body.extract(examples, task.kind) if whole else example_features(task.kind, examples, body.embed)
+
+    def facts() -> dict[str, Any]:
+        return {"hidden.cut": round(body.cut / max(1, body.read), 4)}
+
+    def notes() -> list[str]:
+        what = "examples" if whole else "texts"
+        return [f"{body.cut:,} of {body.read:,} {what} are cut to a context of {body.length} tokens"] * bool(body.cut)
+
+    return _Extractor(read, lineage, facts, notes)
 
 
 def _vectors(config: FeaturesConfig, task: Task, say: Say) -> _Extractor:
@@ -149,6 +163,7 @@ def _vectors(config: FeaturesConfig, task: Task, say: Say) -> _Extractor:
         lambda examples: example_features(task.kind, examples, mean.embed),
         lineage,
         lambda: {"vectors.known_words": round(mean.known / max(1, mean.seen), 4)},
+        lambda: [f"{mean.known:,} of {mean.seen:,} words have a vector"],
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep import store
+from data_prep.errors import to_write_in
 from data_prep.tokenizer import Tokenizer
 from pipeline.finetune.explore_page import render
 from pipeline.finetune.measures import measure, warnings
@@ -28,11 +29,12 @@ def explore(
         The warnings.
 
     Raises:
-        UserError: the context has no room for an example.
+        UserError: the context has no room for an example; the page cannot be written.
     """
     measures = measure(task, tokenizer, length)
     found = warnings(task, measures)
-    store.write_bytes(str(out), render(task, measures, found).encode())
+    with to_write_in(str(out.parent)):
+        store.write_bytes(str(out), render(task, measures, found).encode())
     for warning in found:
         say(f"{task.name}: warning: {warning}")
     say(f"{task.name}: {len(found)} warnings; {out}")

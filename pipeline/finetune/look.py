@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.finetune import FinetuneConfig
 from pipeline.finetune.explore import explore
@@ -21,8 +22,10 @@ def look(config: FinetuneConfig, out: Path, say: Callable[[str], None]) -> list[
         say: is told the warnings.
 
     Raises:
-        UserError: the task or what it starts from cannot be used.
+        UserError: the task or what it starts from cannot be used; `out` is a folder.
     """
+    if out.is_dir():
+        raise UserError("this is a folder", where=str(out), fix="name a file in it, such as task.html")
     origin = Origin.open(config.init.checkpoint, config.task.dropout)
     tokenizer = Tokenizer(origin.tokenizer, str(origin.folder))
     return explore(Task.load(config.task, say), tokenizer, origin.shape.sequence_length, out, say)

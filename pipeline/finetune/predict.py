@@ -19,6 +19,7 @@ from pipeline.finetune.heads import TaskModel
 from pipeline.finetune.metrics import log_probabilities, measure, predictions
 from pipeline.finetune.origin import TASK, body_of
 from pipeline.finetune.scores import Scores, batches_by_length
+from pipeline.finetune.tasks.form import usual_metrics
 from pipeline.finetune.text_rows import TextRow
 
 CHUNK_BATCHES = 16
@@ -152,8 +153,7 @@ class Tally:
             target = self._predictor.target
             given = np.array(self._labels)
             labels = given.astype(np.float32) if target == "score" else given.astype(np.int64)
-            names = ("pearson", "spearman") if target == "score" else ("accuracy",)
-            metrics = measure(scores, labels, target, names)
+            metrics = measure(scores, labels, target, usual_metrics(self._predictor.kind, target))
             shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             lines.append(f"{shown} over the {len(labels):,} rows with a label")
         return lines

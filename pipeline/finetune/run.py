@@ -57,8 +57,8 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     length = origin.shape.sequence_length
     splits = {name: Split(task, name, tokenizer, length) for name in task.splits}
     module = _module(config, origin, task)
-    units = math.ceil(config.train.epochs * len(splits[TRAIN]))
-    for line in _announced(config, origin, task, splits, units):
+    units = units_of(config, len(splits[TRAIN]))
+    for line in announced(config, origin, task, splits, units):
         say(line)
     job = _job(config, origin, task, splits, units)
     result = run_job(
@@ -89,6 +89,19 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
     return result
 
 
+def units_of(config: FinetuneConfig, examples: int) -> int:
+    """Examples that a run trains on, of so many different ones: those of `train.epochs`, or of `train.min_steps`."""
+    return max(math.ceil(config.train.epochs * examples), config.train.min_steps * config.train.global_batch)
+
+
+def validate_every(config: FinetuneConfig, units: int) -> int | None:
+    """Steps between validations of a run over `units` examples, where `validation.epochs` says so; else None."""
+    if config.validation.epochs is None:
+        return None
+    # Rounded up, so that the last falls on the last step and not on the one before it.
+    return math.ceil(units * config.validation.epochs / config.train.epochs / config.train.global_batch)
+
+
 def _module(config: FinetuneConfig, origin: Origin, task: Task) -> TaskModel:
     module = TaskModel(
         origin.shape,
@@ -104,7 +117,7 @@ def _module(config: FinetuneConfig, origin: Origin, task: Task) -> TaskModel:
     return module
 
 
-def _announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
+def announced(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, Split], units: int) -> list[str]:
     """What people are told before the first step."""
     layers = config.init.transfer_layers
     start = f"{config.init.weights} weights" + (f" ({layers} layers)" if layers is not None else "")
@@ -132,7 +145,6 @@ def _job(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, S
         "length_group": batch.length_group,
         "language": language,
     }
-    every = config.validation.epochs
     return Job(
         kind="finetune",
         tokenizer=origin.tokenizer,
@@ -143,7 +155,7 @@ def _job(config: FinetuneConfig, origin: Origin, task: Task, splits: dict[str, S
         metrics=labelled,
         lineage={**(origin.lineage if config.init.transfers else {}), "task": task.source},
         parameters=parameter_count(origin.shape, origin.vocab_size),
-        validate_every=max(1, round(every * len(train) / batch.global_batch)) if every is not None else None,
+        validate_every=validate_every(config, units),
         selects=task.metrics[0],
         result=config.validation.select,
     )

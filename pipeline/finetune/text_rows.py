@@ -48,7 +48,7 @@ def read_rows(
     """The rows of an input, as they come.
 
     Args:
-        lines: of the input.
+        lines: of the input; bytes that are not UTF-8 as `surrogateescape` makes them.
         kind: form of the model's inputs.
         form: of the lines; by default JSON lines if the first begins with "{", else plain lines.
         columns: of the texts, in the order of the kind; those of `COLUMNS` if there are none.
@@ -63,6 +63,10 @@ def read_rows(
     if first is None:
         return
     form = form or ("jsonl" if first.lstrip().startswith("{") else "lines")
+    if form == "lines" and columns:
+        raise UserError(
+            "plain lines have no columns", where="--column", fix="give --format csv, tsv or jsonl, or leave it out"
+        )
     names = tuple(columns) or COLUMNS[kind]
     everything = chain([first], remaining)
     if form == "lines":
@@ -73,15 +77,19 @@ def read_rows(
                 fix=f"give JSON lines or CSV with the columns {', '.join(names)}",
             )
         for number, line in enumerate(everything, 1):
-            yield _row(number, (line.rstrip("\r\n"),), None)
+            yield _row(number, (line.rstrip("\r\n"),), None, f"{where}, line {number}")
         return
     source = _objects(everything, where) if form == "jsonl" else _table(everything, form, where)
     for number, (place, fields) in enumerate(source, 1):
         label = fields.get(LABEL)
-        yield _row(number, _texts(fields, names, kind, place), None if label is None else as_text(label))
+        yield _row(number, _texts(fields, names, kind, place), None if label is None else as_text(label), place)
 
 
-def _row(number: int, texts: tuple[str, ...], label: str | None) -> TextRow:
+def _row(number: int, texts: tuple[str, ...], label: str | None, place: str) -> TextRow:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise UserError("not UTF-8", where=place, fix="convert the input to UTF-8") from None
     empty = any(not text.strip() for text in texts)
     return TextRow(number, texts, label, EMPTY if empty else None)
 
@@ -103,6 +111,7 @@ def _objects(lines: Iterable[str], where: str) -> Iterator[tuple[str, Mapping[st
 
 def _table(lines: Iterable[str], form: Format, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(place, fields) of every row behind the header."""
+    csv.field_size_limit(1 << 30)  # a text may be long
     if form == "tsv":
         reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:

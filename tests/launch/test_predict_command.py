@@ -28,14 +28,15 @@ def test_every_way_in_gives_the_same(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    (tmp_path / "a.csv").write_text("id,review\n" + "".join(f'{n},"{text}"\n' for n, text in enumerate(TEXTS)))
+    table = "review,id\n" + "".join(f'"{text}",{n}\n' for n, text in enumerate(TEXTS))
+    (tmp_path / "a.csv").write_text(table, encoding="utf-8-sig")  # as spreadsheets write it
     (tmp_path / "a.txt").write_text("\n".join(TEXTS))
     found, said = answers(capsys, checkpoint, str(tmp_path / "a.jsonl"))
     assert [row["row"] for row in found] == [1, 2, 3]
     assert said == "3 rows\n"
     assert answers(capsys, checkpoint, str(tmp_path / "a.csv"), "--column", "review")[0] == found
     assert answers(capsys, checkpoint, str(tmp_path / "a.txt"))[0] == found
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode("utf-8-sig"))))
     assert answers(capsys, checkpoint)[0] == found
 
 

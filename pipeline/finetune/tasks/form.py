@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.config.task_data import Kind, Metric, TableConfig
+from pipeline.config.task_data import Kind, Metric, TableConfig, Target
 
-METRICS: dict[Kind, tuple[Metric, ...]] = {
-    "classification": ("accuracy",),
-    "entailment": ("accuracy",),
-    "similarity": ("accuracy", "f1"),
-    "choice": ("accuracy",),
-}
+
+def usual_metrics(kind: Kind, target: Target) -> tuple[Metric, ...]:
+    """Metrics where nothing says others, the headline first."""
+    if target == "score":
+        return ("pearson", "spearman")
+    return ("accuracy", "f1") if kind == "similarity" else ("accuracy",)
 
 
 PLACE = "_place"

@@ -9,7 +9,7 @@ from functools import cache
 from data_prep import store
 from data_prep.errors import UserError
 from pipeline.config.task_data import PLAIN, Metric, TableConfig, TaskDataConfig
-from pipeline.finetune.tasks.form import METRICS, Form, RowReader
+from pipeline.finetune.tasks.form import Form, RowReader, usual_metrics
 from pipeline.finetune.tasks.registry import registered
 
 HELD_OUT = 0.1
@@ -93,7 +93,7 @@ def resolve(config: TaskDataConfig) -> Source:
         files,
         {},
         _held_out(config, form),
-        config.metrics or (("pearson", "spearman") if form.table.target == "score" else METRICS[form.table.kind]),
+        config.metrics or usual_metrics(form.table.kind, form.table.target),
     )
 
 

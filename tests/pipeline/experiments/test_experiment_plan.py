@@ -28,7 +28,7 @@ def test_children_are_ordinary_runs_the_first_seed_of_everything_first(tmp_path:
     assert isinstance(found[1].config, FeaturesConfig)
     again = found[2].config
     assert isinstance(again, FinetuneConfig)
-    assert found[2].after is found[0]
+    assert (found[2].after, found[7].after) == (found[0], found[5])  # each of its own seed
     assert again.init.checkpoint == str(tmp_path / "runs" / "small" / "scratch-9-s3" / "checkpoints" / "best")
     assert found[0].command[-1] == "init.weights=random"
     assert [child.result() for child in found] == [None] * 10

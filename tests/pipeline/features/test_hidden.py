@@ -37,6 +37,16 @@ def test_states_are_those_of_the_model_for_each_text_alone(pretrained: Path) -> 
         np.testing.assert_allclose(found["mean"][row], states.mean(0), atol=1e-5)
 
 
+def test_texts_that_are_cut_are_counted(pretrained: Path) -> None:
+    frozen = body(pretrained)
+    room = frozen.length - 1  # beside <|endoftext|>
+    texts = ["a" + " a" * (count - 1) for count in (1, room, room + 1, room + 9)]
+    tokenizer = Tokenizer(Origin.open(str(pretrained), 0.0).tokenizer, "")
+    assert [len(tokenizer.encode(text)) for text in texts] == [1, room, room + 1, room + 9]
+    frozen.embed(texts)
+    assert (frozen.cut, frozen.read) == (2, 4)
+
+
 def test_layers_differ_and_the_first_is_the_embedding(pretrained: Path) -> None:
     origin = Origin.open(str(pretrained), 0.0)
     tokenizer, weights = Tokenizer(origin.tokenizer, ""), origin.weights()
@@ -51,8 +61,11 @@ def test_layers_differ_and_the_first_is_the_embedding(pretrained: Path) -> None:
 
 def test_the_extract_token_sees_both_texts_in_either_order(pretrained: Path) -> None:
     frozen = body(pretrained, pooling="extract")
-    pair = frozen.extract([Example((TEXTS[1], "a dog"), "x"), Example(("a dog", TEXTS[1]), "x")], "similarity", "label")
+    pair = frozen.extract([Example((TEXTS[1], "a dog"), "x"), Example(("a dog", TEXTS[1]), "x")], "similarity")
     np.testing.assert_allclose(pair[0], pair[1], atol=1e-5)
-    choice = frozen.extract([Example(("nobody", "a", "b", "c"), 0), Example(("it", "a", "b"), 1)], "choice", "label")
+    choice = frozen.extract([Example(("nobody", "a", "b", "c"), 0), Example(("it", "a", "b"), 1)], "choice")
     assert choice.shape == (5, 32)
+    assert (frozen.cut, frozen.read) == (0, 4)
+    frozen.extract([Example(("nobody " * 40, "a"), "x"), Example(("it", "a"), "x")], "similarity")
+    assert (frozen.cut, frozen.read) == (1, 6)
     assert not np.allclose(choice[0], choice[1], atol=1e-4)

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finetuned import KINDS, small_task
 from original_tasks import ORIGINALS
-from small_model import OBJECTS, SUBJECTS, VERBS, tokenizer_bytes
+from small_model import OBJECTS, SUBJECTS, VERBS, finetune_config, tokenizer_bytes
 
+from data_prep.errors import UserError
 from data_prep.tokenizer import Tokenizer
 from pipeline.config.task_data import TaskDataConfig
+from pipeline.finetune.examples import Split
 from pipeline.finetune.explore import explore
+from pipeline.finetune.look import look
 from pipeline.finetune.measures import measure, warnings
 from pipeline.finetune.task import Example, Task
 from pipeline.finetune.tasks.registry import TASKS
@@ -40,6 +44,33 @@ def test_lengths_and_what_is_cut(tokenizer: Tokenizer) -> None:
     assert found.median_tokens == {"x": sizes[1] + 2, "y": sizes[3] + 2}
     assert found.bytes_per_token == pytest.approx(sum(len(t.encode()) for t in [*texts, "a dog"]) / sum(sizes))
     assert found.train.labels == {"x": 3, "y": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lengths_are_those_of_the_inputs(kind: str, tokenizer: Tokenizer) -> None:
+    some = small_task(kind)
+    whole, tight = (Split(some, "train", tokenizer, length).encoded for length in (512, 36))
+    assert measure(some, tokenizer, 512).train.tokens.tolist() == whole.lengths.tolist()
+    assert measure(some, tokenizer, 36).train.cut == tight.cut.sum() > 0
+
+
+def test_pairs_that_share_a_text_with_train_are_said(tokenizer: Tokenizer) -> None:
+    splits = {
+        "train": [Example((f"the cat {n}", f"a dog {n}"), "xy"[n % 2]) for n in range(40)],
+        "validation": [Example((f"nobody {n}", f"the moon {n}"), "xy"[n % 2]) for n in range(20)],
+        "test": [Example((f"the cat {n}" if n < 4 else f"us {n}", f"it {n}"), "xy"[n % 2]) for n in range(20)],
+    }
+    pairs = Task("p", "similarity", "label", splits, ["x", "y"], "0" * 64, ("accuracy",), "0" * 64, "/data")
+    assert warnings(pairs, measure(pairs, tokenizer, 64))[0] == "4 test examples (20.0 %) share a text with train"
+
+
+def test_a_page_that_cannot_be_written_is_one_clear_line(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="this is a folder; name a file in it"):
+        look(finetune_config(tmp_path, tmp_path, tmp_path), tmp_path, print)
+    (tmp_path / "file").write_text("")
+    films = task([("a dog", "x"), ("a cat", "y")], [("the river", "x")])
+    with pytest.raises(UserError, match="file: no folder to write in"):
+        explore(films, tokenizer, 64, tmp_path / "file" / "page.html")
 
 
 def test_a_sound_task_has_no_warnings(tokenizer: Tokenizer) -> None:

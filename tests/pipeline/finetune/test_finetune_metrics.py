@@ -5,19 +5,19 @@ from torch.nn import functional
 
 from pipeline.finetune.metrics import log_probabilities, measure
 
-SCORES = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0], [0.0, 2.0], [0.5, 0.0]])
-LABELS = np.array([0, 1, 1, 1, 0])
+SCORES = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0], [0.0, 2.0], [0.5, 0.0], [0.0, 3.0]])
+LABELS = np.array([0, 1, 1, 1, 0, 1])
 
 
 def test_the_metrics_of_a_split_by_hand() -> None:
-    """Predictions 0 1 0 1 0 against 0 1 1 1 0: 2 true positives, 1 false negative, 2 true negatives."""
+    """Predictions 0 1 0 1 0 1 against 0 1 1 1 0 1: 3 true positives, 1 false negative, 2 true negatives."""
     found = measure(SCORES, LABELS, "label", ("accuracy", "f1", "matthews"))
     expected = functional.cross_entropy(torch.tensor(SCORES), torch.tensor(LABELS))
     assert found == {
         "loss": pytest.approx(float(expected)),
-        "accuracy": 0.8,
-        "f1": pytest.approx(2 * 2 / (2 * 2 + 1)),
-        "matthews": pytest.approx((2 * 2 - 0) / (2 * 3 * 2 * 3) ** 0.5),
+        "accuracy": pytest.approx(5 / 6),
+        "f1": pytest.approx(2 * 3 / (2 * 3 + 1)),  # of class 0 it would be 4 / 5
+        "matthews": pytest.approx((3 * 2 - 0) / (3 * 4 * 2 * 3) ** 0.5),
     }
 
 

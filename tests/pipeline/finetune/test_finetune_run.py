@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from dying import killed_in_step
+from finetuned import small_task, write_finetuned
 from harness import outcomes, ranks
 from run_folder import assert_same_run, checkpoint_weights, metrics, weights
 from small_model import finetune_config, tokenizer_bytes, write_rows, write_task
@@ -22,10 +23,11 @@ from pipeline.checkpoint.language_model import language_model
 from pipeline.checkpoint.pieces import state_file
 from pipeline.checkpoint.store import CheckpointManifest
 from pipeline.config.schema import FinetuneConfig
+from pipeline.finetune.examples import Split
 from pipeline.finetune.metrics import measure
-from pipeline.finetune.origin import body_of
+from pipeline.finetune.origin import Origin, body_of
 from pipeline.finetune.predict import Predictor
-from pipeline.finetune.run import finetune
+from pipeline.finetune.run import announced, finetune, units_of, validate_every
 from pipeline.finetune.task import Task
 from pipeline.model.hf import weights_to_hf
 from pipeline.train.selection import Selection
@@ -129,6 +131,42 @@ def test_the_last_checkpoint_where_it_is_selected(learned: tuple[FinetuneConfig,
     assert other["checkpoint"].endswith("step_00000048")
     assert other["metrics"]["best/step"] == found["metrics"]["best/step"]
     assert other["metrics"]["test/loss"] != found["metrics"]["test/loss"]
+
+
+@pytest.mark.parametrize(
+    ("examples", "min_steps", "steps", "validations"),
+    [
+        (320, 0, 30, [10, 20, 30]),
+        (100, 0, 10, [4, 8, 10]),  # not the 9th and, behind it, the 10th
+        (100, 300, 300, [100, 200, 300]),
+        (22_500, 300, 2110, [704, 1408, 2110]),
+    ],
+)
+def test_few_labels_make_further_passes_and_as_many_validations(
+    examples: int, min_steps: int, steps: int, validations: list[int]
+) -> None:
+    config = finetune_config(
+        Path("none"),
+        Path("none"),
+        Path("none"),
+        train={"epochs": 3, "global_batch": 32, "min_steps": min_steps},
+        validation={"epochs": 1},
+    )
+    units = units_of(config, examples)
+    every = validate_every(config, units)
+    assert math.ceil(units / 32) == steps
+    assert [*range(every or 0, steps, every or 0), steps] == validations
+    assert validate_every(finetune_config(Path("none"), Path("none"), Path("none")), units) is None
+
+
+def test_examples_that_are_cut_are_counted_before_the_first_step(tmp_path: Path) -> None:
+    checkpoint, _ = write_finetuned(tmp_path, "entailment", labels=("no", "yes"), sequence_length=36)
+    origin, some = Origin.open(str(checkpoint), 0.0), small_task("entailment")
+    splits = {name: Split(some, name, Tokenizer(origin.tokenizer), 36) for name in some.splits}
+    lines = announced(finetune_config(checkpoint, tmp_path, tmp_path), origin, some, splits, 48)
+    cut = int(splits["train"].encoded.cut.sum())
+    assert 0 < cut < 24
+    assert f"cut to a context of 36 tokens: train {cut} ({100 * cut / 24:.1f} %)" in lines[1]
 
 
 def barely(checkpoint: Path, task: Path, runs: Path, /, **changes: Any) -> FinetuneConfig:

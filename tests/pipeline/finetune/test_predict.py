@@ -88,6 +88,16 @@ def test_empty_texts_long_texts_and_unknown_labels_are_counted(tmp_path: Path) -
     assert second == f"loss {loss:.4f}, accuracy {right / 2:.4f} over the 2 rows with a label"
 
 
+def test_pairs_are_measured_by_f1_too(tmp_path: Path) -> None:
+    checkpoint, _ = write_finetuned(tmp_path, "similarity", labels=["no", "yes"])
+    predictor = Predictor(str(checkpoint), 4)
+    rows = [TextRow(n + 1, ("the cat " * n, "a dog"), "yes") for n in range(1, 6)]
+    tally = Tally(predictor)
+    found = [said["label"] for said in predict(predictor, rows, tally)]
+    share = found.count("yes") / 5
+    assert f"accuracy {share:.4f}, f1 {2 * share / (1 + share):.4f} over the 5 rows" in tally.lines()[1]
+
+
 def test_a_checkpoint_without_a_head_is_refused(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path, "pretrain", {}, {"a": torch.ones(1)})
     with pytest.raises(UserError, match="written by pretrain: it has no head for a task; give one of fine-tuning"):

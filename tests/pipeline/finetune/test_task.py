@@ -124,6 +124,7 @@ def test_a_label_budget(tmp_path: Path) -> None:
         Task.load(plain(tmp_path, train_examples=2))
 
 
+SCORED = {"kind": "similarity", "target": "score", "files": {"train": "a"}, "texts": ["a", "b"]}
 COLUMNS = {"kind": "classification", "texts": "text", "label": "label"}
 LINES = [{"text": f"row {n}", "label": "no" if n % 2 else "yes", "other": n} for n in range(30)]
 SPLITS = {"validation_share": 0.3, "test_share": 0.2}
@@ -287,6 +288,14 @@ def test_shares_belong_to_splits_without_a_file(tmp_path: Path) -> None:
         ({"path": "x", "root": "y"}, "give root, or path"),
         ({}, "give root, or path"),
         ({"root": "x", "metrics": ["f1"]}, "a registered task has its own metrics"),
+        (
+            {"path": "x", "metrics": ["f1", "pearson"]},
+            "pearson does not measure a label: choose from accuracy, f1",
+        ),
+        (
+            {"root": "x", "metrics": ["accuracy"], "table": SCORED},
+            "accuracy does not measure a score: choose from",
+        ),
         ({"root": "x", "train_examples": 5, "usable_labels": 0.5}, "train_examples and usable_labels say the same"),
         ({"path": "x", "table": COLUMNS | {"files": {"train": "a"}}}, "a table lies below root"),
         ({"root": "x", "table": COLUMNS | {"files": {"test": "a"}}}, "files has no train"),

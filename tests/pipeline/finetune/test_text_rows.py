@@ -21,6 +21,8 @@ def test_json_lines_csv_tabs_and_plain_lines() -> None:
     assert rows('text\tother\n"a\tx\n', form="tsv") == [TextRow(1, ('"a',))]
     assert rows("a\nb\r\n") == [TextRow(1, ("a",)), TextRow(2, ("b",))]
     assert rows("") == []
+    long = "a " * 200_000
+    assert rows(f"text\n{long}\n", form="csv") == [TextRow(1, (long,))]
 
 
 def test_columns_of_each_kind_and_by_name() -> None:
@@ -43,6 +45,9 @@ def test_empty_texts_are_rows_with_a_problem() -> None:
         ("[1]", "classification", "jsonl", r"in, line 1: not a JSON object"),
         ('{"txt": "a"}', "classification", None, r"in, line 1: there is no 'text'; give text, or name the columns"),
         ('{"text": 5}', "classification", None, r"in, line 1: 'text' is not text"),
+        ("a\n\udcff\n", "classification", None, r"in, line 2: not UTF-8; convert the input"),
+        ("text\na\udcff\n", "classification", "csv", r"in, line 2: not UTF-8"),
+        ('{"text": "\udcff"}', "classification", None, r"in, line 1: not JSON"),
         ("a", "entailment", None, r"in: .*a plain line holds one text; give JSON lines or CSV with .*premise"),
         ("text,label\na\n", "classification", "csv", r"in, line 2: more or fewer fields than the header"),
         ('text\n"a"b\n', "classification", "csv", r"in, line 2: not CSV"),
@@ -52,3 +57,9 @@ def test_empty_texts_are_rows_with_a_problem() -> None:
 def test_a_bad_line_is_named(text: str, kind: str, form: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rows(text, kind, form)
+
+
+def test_plain_lines_have_no_columns() -> None:
+    """Else the header of a table that comes without a name would be a text."""
+    with pytest.raises(UserError, match="--column: plain lines have no columns; give --format csv"):
+        rows("id,review\n1,fine\n", columns=("review",))
