@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import aiohttp
 import pytest
 
 NAME = "chromium"
-_START_SECONDS, _LOAD_SECONDS = 60, 120
+_START_SECONDS, _LOAD_SECONDS = 240, 120
 
 
 def chromium() -> str:
@@ -122,8 +123,8 @@ def browser(folder: Path) -> Iterator[Browser]:
         finally:
             loop.run_until_complete(_close(session, socket))
     finally:
-        process.terminate()
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGKILL)  # its helpers too
+        process.wait()
         loop.close()
 
 
