@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ _COLOURS = ("#0063a6", "#c04a00", "#00745a", "#9b2f86", "#7a6200", "#b3263e")
 _DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), (0, (8, 3)), (0, (1, 1)))
 _INK, _MUTED, _LINE = "#1d2129", "#5d6470", "#e2e1dc"
 _LABEL_GAP = 0.058
+_LETTER = 0.02
+"""Width of a letter of a tick's label, as a share of the axis."""
 
 
 def draw(experiment: ExperimentConfig, rows: Sequence[Row]) -> dict[str, bytes]:
@@ -88,17 +91,21 @@ def _curves(axes: Axes, experiment: ExperimentConfig, rows: Sequence[Row]) -> No
         axes.text(1.015, height, label, color=colour, transform=axes.transAxes, va="center", clip_on=False, fontsize=9)
 
 
-def _thinned(labels: dict[float, str], scale: str) -> list[str]:
-    """Labels of the points, without those that would be written over each other."""
-    if scale == "log" or len(labels) < 2:
-        return list(labels.values())
-    places = list(labels)
-    room = (places[-1] - places[0]) / 7.5
-    shown, last = [], float("-inf")
-    for place, label in labels.items():
-        free = place - last >= room
-        shown.append(label if free else "")
-        last = place if free else last
+def _thinned(labels: Mapping[float, str], scale: str) -> list[str]:
+    """Labels of the points, millions as such, without those that would be written over each other; the last stays."""
+    shown = [f"{at / 1e6:.3g}M" if label == f"{at:,.0f}" and at >= 1e6 else label for at, label in labels.items()]
+    places = [math.log(at) for at in labels] if scale == "log" else list(labels)
+    if len(places) < 2:
+        return shown
+    reach = places[-1] - places[0]
+    free = math.inf
+    for number in reversed(range(len(places))):
+        half = _LETTER * (len(shown[number]) + 1) / 2
+        place = (places[number] - places[0]) / reach
+        if place + half > free:
+            shown[number] = ""
+        else:
+            free = place - half
     return shown
 
 
