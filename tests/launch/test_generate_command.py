@@ -54,8 +54,12 @@ def test_two_ranks_write_what_one_does(checkpoint: str, tmp_path: Path) -> None:
     words = [checkpoint, "--file", str(prompts), "--max-tokens", "12", "--json"]
     one, two = (run(kind, "generate", *words, cwd=tmp_path) for kind in ("python", "torchrun"))
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
-    assert rows(one.stdout) == rows(two.stdout)
     assert len(rows(one.stdout)) == 3
+    for mine, theirs in zip(rows(one.stdout), rows(two.stdout), strict=True):
+        # Prompts that are continued together share matrices: other ranks, other roundings.
+        for name in ("logprob", "score"):
+            assert mine.pop(name) == pytest.approx(theirs.pop(name), abs=1e-4)
+        assert mine == theirs
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,13 @@ def _breaks_off(how: str) -> None:
 def test_an_all_reduce_must_end_and_be_right(how: str, said: str) -> None:
     import socket
 
-    for one in outcomes(2, _breaks_off, how):
+    first, second = outcomes(2, _breaks_off, how)
+    said = said.replace("HOST", socket.gethostname())
+    for one in (first, second):
         assert isinstance(one.error, UserError), one.trace
-        assert one.error.what == said.replace("HOST", socket.gethostname())
+    assert first.error.what == said
+    # Rank 1 waits for what rank 0 says, but not for ever: on busy cores that may come too late.
+    assert second.error.what in (said, said.replace(f"ranks 0, 1 ({socket.gethostname()})", "rank 0"))
 
 
 def _meets(absent: int) -> None:
