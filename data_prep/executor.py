@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -147,6 +147,8 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
                     running[pool.submit(_run_rank, self, rank)] = rank
                     queue.pop(0)
                 done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                if not done and _lost_one(pool):
+                    raise BrokenProcessPool
                 for future in done:
                     error = future.exception()
                     if isinstance(error, BrokenProcessPool):
@@ -172,6 +174,13 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Workers need the pipeline, not the caller's progress bar.
         return {**self.__dict__, "_on_poll": None, "failures": {}}
+
+
+def _lost_one(pool: ProcessPoolExecutor) -> bool:
+    """Whether a worker has died. The pool itself watches those that it knew of when a task last began or ended."""
+    with contextlib.suppress(OSError, ValueError):  # closed already: the pool has seen it
+        return bool(connection.wait([process.sentinel for process in list((pool._processes or {}).values())], 0))
+    return False
 
 
 def _run_rank(executor: LocalExecutor, rank: int) -> None:
