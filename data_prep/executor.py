@@ -32,6 +32,7 @@ from data_prep.failures import WorkerDied
 from data_prep.stage import Stage, Task, TaskOutput, load_task_manifest
 
 _POLL_SECONDS = 0.25
+_PATIENCE_SECONDS = 5.0
 _ATTEMPTS_ALONE = 2
 _PR_SET_PDEATHSIG = 1
 
@@ -163,7 +164,7 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
                 return sorted(running.values()), queue
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            _close(pool)
         return None
 
     def _end(self, rank: int, error: Exception | None) -> None:
@@ -174,6 +175,25 @@ class LocalExecutor(PipelineExecutor):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         # Workers need the pipeline, not the caller's progress bar.
         return {**self.__dict__, "_on_poll": None, "failures": {}}
+
+
+def _close(pool: ProcessPoolExecutor) -> None:
+    """Wait until a pool's workers are gone.
+
+    One that was killed as it waited for work leaves its fellows waiting for its lock, and a plain shutdown for them.
+    """
+    manager: Any = pool._executor_manager_thread
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    alive = {process.sentinel: process for process in processes}
+    while alive and time.monotonic() < end:
+        for sentinel in connection.wait(list(alive), _POLL_SECONDS):
+            del alive[sentinel]  # type: ignore[arg-type]
+    for process in alive.values():
+        process.kill()
+    if manager is not None:
+        manager.join()
 
 
 def _lost_one(pool: ProcessPoolExecutor) -> bool:

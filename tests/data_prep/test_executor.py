@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import _ExecutorManagerThread
 from pathlib import Path
@@ -39,3 +42,19 @@ def test_the_death_of_a_worker_that_the_pool_does_not_watch_is_seen(
     assert executor.LocalExecutor(step, [0], 1, str(tmp_path / "logs"), lambda ended: None).run() == {}
     assert (tmp_path / "flag").exists()
     assert seen
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_killed_as_it_waits_for_work_keeps_nobody() -> None:
+    """It holds the lock behind which the others wait."""
+    pool = ProcessPoolExecutor(2, mp_context=executor.start_method())
+    for task in [pool.submit(time.sleep, 0.5) for _ in range(2)]:
+        task.result()
+    workers = list(pool._processes.values())
+    first, second = (int(worker.pid or 0) for worker in workers)
+    for pid in (first, second):
+        os.kill(pid, signal.SIGSTOP)  # so that the pool hears of no death before its end
+    os.kill(first, signal.SIGKILL)
+    os.kill(second, signal.SIGCONT)
+    executor._close(pool)
+    assert not any(worker.is_alive() for worker in workers)

@@ -7,6 +7,7 @@ line on its stdin: a run starts in milliseconds and is otherwise that of `data-p
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import random
 import signal
@@ -57,6 +58,7 @@ def serve() -> None:
         print(answering_server(context), flush=True)
         pid = os.fork()
         if pid == 0:
+            faulthandler.register(signal.SIGUSR1)
             forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]  # it is not its child
             code = 1
             try:
@@ -78,13 +80,14 @@ class Runs:
         assert helper.stdin is not None and helper.stdout is not None
         self._in: IO[str] = helper.stdin
         self._out: IO[str] = helper.stdout
-        self._server = 0
+        self._server = self.last = 0
 
     def start(self, arguments: list[str], workers: int = 2) -> int:
         """Start a run; returns its process."""
         print(workers, *arguments, file=self._in, flush=True)
         self._server = int(self._out.readline())
-        return int(self._out.readline())
+        self.last = int(self._out.readline())
+        return self.last
 
     def status(self) -> int:
         """Wait for the end of the run, and of its workers."""
@@ -111,7 +114,11 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         text=True,
     )
     with helper:
-        yield Runs(helper)
+        found = Runs(helper)
+        yield found
+        if found.last and is_running(found.last):  # it hangs: where?
+            os.kill(found.last, signal.SIGUSR1)
+            time.sleep(1)
         helper.kill()
     print(errors.read_text()[-4000:])
 
