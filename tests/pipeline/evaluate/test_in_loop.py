@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,15 @@ import pytest
 import torch
 from dying import killed_in_step
 from harness import outcomes, ranks
+from in_turn import pretrain_in_turn
 from run_folder import metrics, weights
 from small_model import model_config, pretrain_config, write_rows
 
 from data_prep.configfile import validate
 from data_prep.errors import UserError
-from pipeline import distributed
 from pipeline.config.schema import EvaluateConfig, PretrainConfig
 from pipeline.evaluate.in_loop import check_memory
 from pipeline.evaluate.run import evaluate
-from pipeline.pretrain import pretrain
 
 ABOUT = {"title": "made up", "licence": "none"}
 TABLE = {"path": "cola.tsv", "format": "tsv", "options": {"columns": ["source", "label", "mark", "sentence"]}}
@@ -72,22 +70,6 @@ def config(dataset: Path, folder: Path, name: str, suite: dict[str, Any] | None,
     return pretrain_config(dataset, folder, **{"run": run, "model": model, "suite": suite, **changes})
 
 
-def in_one_group(configs: list[PretrainConfig]) -> list[str]:
-    """Train each in turn; "done" or the error."""
-    world = distributed.init()
-    distributed.init = lambda *_: world
-    distributed.shutdown = lambda: None
-    said = []
-    for one in configs:
-        try:
-            pretrain(one)
-            said.append("done")
-        except UserError as error:
-            said.append(str(error))
-        gc.collect()
-    return said
-
-
 def scores(run: Path) -> dict[int, dict[str, float]]:
     """Step -> scores."""
     found = {}
@@ -122,7 +104,7 @@ def test_scores_are_those_of_the_checkpoints_and_training_is_as_without_them(
     configs = [config(small_dataset, tmp_path, f"bad-{i}", one) for i, one in enumerate(bad.values())]
     configs += [config(small_dataset, tmp_path, "plain", None, **short, **TOPOLOGIES["ZeRO-3"])]
     configs += [config(small_dataset, tmp_path, name, suite(root), **short, **TOPOLOGIES[name]) for name in TOPOLOGIES]
-    for said in ranks(2, in_one_group, configs):
+    for said in ranks(2, pretrain_in_turn, configs):
         assert all(why in error for why, error in zip(bad, said, strict=False)), said
         assert said[len(bad) :] == ["done"] * (1 + len(TOPOLOGIES))
     assert not (tmp_path / "bad-0" / "metrics.jsonl").exists()
@@ -154,7 +136,7 @@ def test_a_killed_run_has_each_point_once(small_dataset: Path, root: Path, tmp_p
     cut, whole = (config(small_dataset, tmp_path, name, small) for name in ("cut", "whole"))
     assert outcomes(2, killed_in_step, cut, 8, 1)[1].exit_code == -signal.SIGKILL
     assert list(scores(tmp_path / "cut")) == [3, 6]
-    (first, _) = outcomes(2, in_one_group, [cut, whole])
+    (first, _) = outcomes(2, pretrain_in_turn, [cut, whole])
     assert "resumed at step 4 from" in first.output
     assert list(scores(tmp_path / "cut")) == [3, 6, 8]
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")

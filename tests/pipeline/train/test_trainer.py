@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import math
 import os
 import signal
@@ -12,12 +11,12 @@ import pytest
 import torch
 from dying import killed_in_step
 from harness import outcomes, ranks
+from in_turn import pretrain_in_turn
 from run_folder import assert_same_run, losses, metrics, weights
 from small_model import model_config, pretrain_config, write_dataset
 
 from data_prep import store
 from data_prep.errors import UserError
-from pipeline import distributed
 from pipeline.checkpoint.store import CheckpointManifest, CheckpointStore, Cursor
 from pipeline.config.schema import PretrainConfig
 from pipeline.exit_codes import ExitCode, RunEnd
@@ -46,22 +45,6 @@ def test_a_killed_run_goes_on_exactly(small_dataset: Path, tmp_path: Path) -> No
     assert_same_run(tmp_path / "whole" / "run", run)
 
 
-def _attempts(configs: list[PretrainConfig]) -> list[str]:
-    """Start each in turn; "done" or the error. One process group serves all."""
-    world = distributed.init()
-    distributed.init = lambda *_: world
-    distributed.shutdown = lambda: None
-    said = []
-    for config in configs:
-        try:
-            pretrain(config)
-            said.append("done")
-        except UserError as error:
-            said.append(str(error))
-        gc.collect()  # what holds the folder's lock; else a process ends with its run
-    return said
-
-
 def test_a_run_is_continued_only_as_what_it_was(small_dataset: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "other", seed=1)
 
@@ -80,13 +63,13 @@ def test_a_run_is_continued_only_as_what_it_was(small_dataset: Path, tmp_path: P
         "data is not what this run was started with": config(tmp_path / "other"),
         "schedule ends is not what this run was started with (1536 -> 3072)": config(train={"tokens": 3072}),
     }
-    (said,) = ranks(1, _attempts, list(attempts.values()))
+    (said,) = ranks(1, pretrain_in_turn, list(attempts.values()))
     for message, found in zip(attempts, said, strict=True):
         assert message in found
     # What does not touch the numbers may change.
     result = (tmp_path / "run" / "result.json").read_bytes()
     longer = config(checkpoint={"every": 2, "keep_last": 5}, validation={"every": 3}, train={"log_every": 5})
-    assert ranks(1, _attempts, [longer]) == [["done"]]
+    assert ranks(1, pretrain_in_turn, [longer]) == [["done"]]
     (tmp_path / "run" / "result.json").write_bytes(result)
 
 
@@ -119,7 +102,7 @@ def test_a_constant_rate_may_train_longer(small_dataset: Path, tmp_path: Path) -
             checkpoint={"every": 2},
         )
 
-    ranks(1, _attempts, [config(4, "parts"), config(6, "parts"), config(6, "whole")])
+    ranks(1, pretrain_in_turn, [config(4, "parts"), config(6, "parts"), config(6, "whole")])
     assert_same_run(tmp_path / "parts" / "run", tmp_path / "whole" / "run")
 
 
@@ -184,7 +167,7 @@ def test_ranks_and_micro_batches_do_not_change_the_training(small_dataset: Path,
         )
 
     ranks(2, pretrain, config("two", 3))
-    ranks(1, _attempts, [config("one", 12), config("pieces", 1)])
+    ranks(1, pretrain_in_turn, [config("one", 12), config("pieces", 1)])
     for name in ("one", "pieces"):
         np.testing.assert_allclose(losses(tmp_path / name), losses(tmp_path / "two"), rtol=0, atol=2e-6)
         for key, value in weights(tmp_path / "two").items():
@@ -213,7 +196,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_good_checkpoint(small_dataset: 
 def test_a_damaged_newest_checkpoint_costs_its_steps_only(small_dataset: Path, tmp_path: Path) -> None:
     whole = pretrain_config(small_dataset, tmp_path / "whole", checkpoint={"every": 2, "keep_last": 9})
     cut = pretrain_config(small_dataset, tmp_path / "cut", checkpoint={"every": 2, "keep_last": 9})
-    ranks(1, _attempts, [whole, cut])
+    ranks(1, pretrain_in_turn, [whole, cut])
     run = tmp_path / "cut" / "run"
     (run / "result.json").unlink()
     for step in (6, 8):
